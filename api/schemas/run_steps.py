@@ -126,9 +126,12 @@ def _no_constant(name: str) -> object:
 
 def _tokens(usage: StepUsage) -> TokensOut:
     return TokensOut(
-        input=usage.input_tokens,
-        output=usage.output_tokens,
-        cached=usage.cached_tokens,
+        input=usage.tokens.input,
+        output=usage.tokens.output,
+        cached=usage.tokens.cached,
+        cache_write=usage.tokens.cache_write,
+        reasoning=usage.tokens.reasoning,
         wasted=usage.wasted_tokens,
-        total=usage.input_tokens + usage.output_tokens,
+        estimated=usage.estimated_tokens,
+        total=usage.tokens.total,
     )

@@ -41,6 +41,9 @@ class ExecuteIn(RequestBody):
         max_tokens: Input and output tokens at most.
         max_seconds: Seconds of active time at most.
         model: A LiteLLM name that the deployment offers; several, separated by commas, are a fallback list.
+        tags: Labels for reports of usage and cost, at most 10: names of `[a-z0-9_.-]{1,64}`, values of 1 to 256 visible
+            characters. `department` and `cost_center` count where neither the user's attributes nor the agent's
+            metadata name one.
     """
 
     mission: MessageText
@@ -54,6 +57,7 @@ class ExecuteIn(RequestBody):
     max_tokens: Annotated[int, Field(ge=1, le=10**12)] | None = None
     max_seconds: Annotated[int, Field(ge=1, le=366 * 86_400)] | None = None
     model: ModelNames | None = None
+    tags: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_agent(self) -> Self:
@@ -107,16 +111,22 @@ class TokensOut(BaseModel):
 
     Attributes:
         input: Tokens of prompts, cached ones included.
-        output: Tokens of replies.
+        output: Tokens of replies, reasoning included.
         cached: Input tokens that came from the provider's cache.
+        cache_write: Input tokens that were written to the provider's cache.
+        reasoning: Output tokens that the model has thought with.
         wasted: Tokens of calls that brought no usable reply; part of the total.
+        estimated: Tokens of calls that the provider has not counted, at least not all of them; part of the total.
         total: Input and output tokens.
     """
 
     input: int
     output: int
     cached: int
+    cache_write: int
+    reasoning: int
     wasted: int
+    estimated: int
     total: int
 
 
@@ -172,6 +182,20 @@ class RetryOut(BaseModel):
     message: str
 
 
+class AttributionOut(BaseModel):
+    """To whom the run is charged.
+
+    Attributes:
+        department: By the user's attributes, the agent's metadata or the tags, in this order.
+        cost_center: Likewise.
+        tags: As the request named them.
+    """
+
+    department: str | None
+    cost_center: str | None
+    tags: dict[str, str]
+
+
 class RunOut(BaseModel):
     """A run.
 
@@ -206,6 +230,7 @@ class RunOut(BaseModel):
     tokens: TokensOut
     limits: LimitsOut
     models: list[str]
+    attribution: AttributionOut
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -247,8 +272,11 @@ def tokens_out(totals: Totals) -> TokensOut:
         input=totals.input_tokens,
         output=totals.output_tokens,
         cached=totals.cached_tokens,
+        cache_write=totals.cache_write_tokens,
+        reasoning=totals.reasoning_tokens,
         wasted=totals.wasted_tokens,
-        total=totals.input_tokens + totals.output_tokens,
+        estimated=totals.estimated_tokens,
+        total=totals.tokens,
     )
 
 
@@ -287,6 +315,7 @@ def run_out(run: Run, temporal_ui: str | None, *, listed: bool = False, whole_an
         tokens=tokens_out(run.totals),
         limits=LimitsOut(max_steps=limits.max_steps, max_tokens=limits.max_tokens, max_seconds=limits.max_seconds),
         models=list(spec.agent.models),
+        attribution=AttributionOut.model_construct(**asdict(spec.attribution)),
         created_at=spec.created_at,
         started_at=run.started_at,
         finished_at=run.finished_at,

@@ -51,6 +51,10 @@ class RunRow(SQLModel, table=True):
     questions: list[dict[str, Any]] = column(JSONB)
     retry: dict[str, Any] | None = maybe(JSONB)
     sweep_at: datetime = column(TIME)
+    attribution: dict[str, Any] | None = maybe(JSONB)
+    cache_write_tokens: int = column(sa.BigInteger)
+    reasoning_tokens: int = column(sa.BigInteger)
+    estimated_tokens: int = column(sa.BigInteger)
 
 
 class TranscriptRow(SQLModel, table=True):

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import SQLModel
 
@@ -22,3 +23,4 @@ class TenantRow(SQLModel, table=True):
     metadata_: dict[str, Any] = column(JSONB, sa_column_kwargs={"name": "metadata"})
     updated_at: datetime = column(TIME)
     runs_until: datetime | None = maybe(TIME)
+    metering_revision: int = column(sa.Integer)

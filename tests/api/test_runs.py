@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
+from taskforce.core.domain.metering.tokens import TokenCounts
 from taskforce.core.domain.metering.usage import UsageEntry
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import ModelCall, RequestedCall
@@ -33,7 +34,10 @@ async def write_steps(database: Database, tenant: str, run_id: str) -> None:
         RequestedCall("c2", "read_file", '{"path": '),
         RequestedCall("c3", "sleep", '{"seconds": 1}'),
     )
-    used = [ModelCall("openai/b", 10, 0, 0, 3, failed="model_unavailable"), ModelCall("openai/a", 100, 20, 30, 5)]
+    used = [
+        ModelCall("openai/b", TokenCounts(10), 3, failed="model_unavailable", estimated="cut_off"),
+        ModelCall("openai/a", TokenCounts(100, 20, cached=30, cache_write=40, reasoning=6), 5),
+    ]
     entries = [
         entry(1, -1, EntryKind.WORD, "Hurry.", author_id="otto"),
         entry(1, 0, EntryKind.REPLY, "I think.", tool_calls=asked, duration_ms=5),
@@ -63,7 +67,16 @@ async def test_steps_show_thought_calls_words_and_tokens(
 
     assert (first["step"], first["thought"], first["duration_ms"]) == (1, "I think.", 12)
     assert [(word["author_id"], word["text"]) for word in first["words"]] == [("otto", "Hurry.")]
-    assert first["tokens"] == {"input": 110, "output": 20, "cached": 30, "wasted": 10, "total": 130}
+    assert first["tokens"] == {
+        "input": 110,
+        "output": 20,
+        "cached": 30,
+        "cache_write": 40,
+        "reasoning": 6,
+        "wasted": 10,
+        "estimated": 10,
+        "total": 130,
+    }
     assert first["models"] == ["openai/a", "openai/b"]
     plan = [{"text": "Look", "status": "done"}, {"text": "Leap", "status": "pending"}]
     assert first["todo"] == plan

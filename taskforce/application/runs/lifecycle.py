@@ -15,6 +15,7 @@ from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Missing
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.json_limits import Json
+from taskforce.core.domain.metering.usage import UsageEntry
 from taskforce.core.domain.runs.model_retry import ModelRetry
 from taskforce.core.domain.runs.questions import QUESTION_SHOWN, Question, call_of
 from taskforce.core.domain.runs.run import Ending, Run, RunSpec, RunStatus, Totals
@@ -192,8 +193,9 @@ def _news(run: Run, waits: Waits, questions: Sequence[Question]) -> Iterator[tup
 
 
 async def begin(records: Records, spec: RunSpec, now: datetime) -> None:
-    """Marks a run as running within the caller's transaction; a second call changes nothing."""
+    """Marks a run as running within the caller's transaction, and counts it; a second call changes nothing."""
     await records.runs.begin(spec.run_id, "run.started", now)
+    await records.usage.add(UsageEntry.of_run(spec, now))
 
 
 def begun(live: Live, spec: RunSpec) -> None:
@@ -221,7 +223,7 @@ class Ended:
     @property
     def tokens(self) -> int:
         """Returns input and output tokens of the whole run."""
-        return self.totals.input_tokens + self.totals.output_tokens
+        return self.totals.tokens
 
     def log(self) -> None:
         """Logs the end; to be called after the commit."""

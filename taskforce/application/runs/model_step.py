@@ -164,7 +164,7 @@ class ModelStep:
     async def _require_tokens(self, records: Records, turn: ModelStepInput) -> None:
         used = await records.usage.of_steps(turn.run_id, 1, turn.step)
         limits = (await self._run_cache.reread(records, turn.tenant_id, turn.run_id)).limits
-        if sum(one.input_tokens + one.output_tokens for one in used) >= limits.max_tokens:
+        if sum(one.tokens.total for one in used) >= limits.max_tokens:
             raise Conflict(TOKENS_USED_UP, "Failed attempts have used up the tokens that the run may use.")
 
     def _looking(self, turn: ModelStepInput) -> AbstractAsyncContextManager[Records]:
@@ -343,16 +343,7 @@ class ModelStep:
         self._live.changed(turn.tenant_id, turn.run_id)
 
     def _spending(self, spec: RunSpec, turn: ModelStepInput, calls: tuple[ModelCall, ...]) -> UsageEntry:
-        return UsageEntry(
-            run_id=turn.run_id,
-            step=turn.step,
-            call=0,
-            attempt=turn.attempt,
-            user_id=spec.user_id,
-            agent_id=spec.agent.agent_id,
-            at=self._clock(),
-            calls=calls,
-        )
+        return replace(UsageEntry.of_run(spec, self._clock(), step=turn.step, attempt=turn.attempt), calls=calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,7 +378,7 @@ def _entry(turn: ModelStepInput, reply: ModelReply, calls: CappedCalls, text: Sh
 
 async def _used(records: Records, turn: ModelStepInput) -> int:
     used = await records.usage.of_steps(turn.run_id, turn.step, turn.step)
-    return sum(one.input_tokens + one.output_tokens for one in used)
+    return sum(one.tokens.total for one in used)
 
 
 def _messages(spec: RunSpec, context: _StepContext) -> tuple[ChatMessage, ...]:
@@ -417,4 +408,4 @@ def _thought(turn: ModelStepInput, reply: Entry, tokens: int, checked: ToolCallV
 
 
 def _tokens(calls: tuple[ModelCall, ...]) -> int:
-    return sum(call.input_tokens + call.output_tokens for call in calls)
+    return sum(call.tokens.total for call in calls)

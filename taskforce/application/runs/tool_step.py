@@ -234,16 +234,11 @@ class ToolStep:
         if one.edited and status is not CallStatus.UNKNOWN:
             # After the result is cut to size, so that the note is never cut.
             seen = replace(seen, text=_EDITED.format(call.arguments) + seen.text)
-        spending = UsageEntry(
-            run_id=ref.run_id,
-            step=ref.step,
-            call=ref.call,
-            attempt=one.number,
-            user_id=spec.user_id,
-            agent_id=spec.agent.agent_id,
-            at=self._clock(),
+        spending = replace(
+            UsageEntry.of_run(spec, self._clock(), step=ref.step, call=ref.call, attempt=one.number),
             tool=call.name,
             duration_ms=spent,
+            failed=_FAILED.get(status),
         )
         await self._store_observation(one, status, seen, spending)
         _log.info(TOOL_EXECUTED, tool_name=call.name[:80], duration_ms=spent, status=status.value, **log_context(spec))
@@ -319,6 +314,7 @@ class _Attempt:
         return self.tool_spec is not None and self.tool_spec.asks_person
 
 
+_FAILED = {CallStatus.FAILED: "tool_failed", CallStatus.UNKNOWN: "tool_unknown"}
 _EDITED = "[A person has approved this call with other arguments, and it ran with these: {}]\n"
 _FIND_OUT = "and it was not run again. Find out before you repeat it, and say so in your answer."
 _UNKNOWN = (

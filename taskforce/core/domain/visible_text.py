@@ -22,5 +22,10 @@ def visible(text: str) -> str:
     return "".join(json.dumps(one)[1:-1] if _is_unseen(one) else one for one in text)
 
 
+def is_visible(text: str) -> bool:
+    """Returns whether every character of a text is drawn as what it is."""
+    return not any(_is_unseen(one) for one in text)
+
+
 def _is_unseen(one: str) -> bool:
     return unicodedata.category(one) in _UNSEEN or _BLANK.match(one) is not None

@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from taskforce.core.domain.errors import DomainError, Invalid, Limited, Unavailable
+from taskforce.core.domain.metering.tokens import TokenCounts
 from taskforce.core.domain.runs.reply_times import ReplyTimes
 from taskforce.core.interfaces.tools import ToolSpec
 
 Role = Literal["system", "user", "assistant", "tool"]
 Finish = Literal["stop", "length", "content_filter"]
 """Why a reply ended: the model finished, a length limit cut it, or the provider's content filter did."""
+Estimate = Literal["tokenizer", "cut_off"]
+"""How tokens are counted without the provider: by a tokenizer, or so of a call that was cut off before its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +91,19 @@ class ModelCall:
 
     Attributes:
         model: The LiteLLM name that was called.
-        input_tokens: Tokens of the prompt, cached ones included.
-        output_tokens: Tokens of the reply.
-        cached_tokens: Input tokens that the provider served from its cache.
+        tokens: The tokens of prompt and reply.
         duration_ms: Milliseconds from the request to the last token.
         failed: Error code when the call brought no usable reply and its tokens are wasted; else None.
+        estimated: How the tokens were counted where the provider did not; None for its own counts.
+        provider: LiteLLM's name of the provider; None where it is not known.
     """
 
     model: str
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int
+    tokens: TokenCounts
     duration_ms: int
     failed: str | None = None
+    estimated: Estimate | None = None
+    provider: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

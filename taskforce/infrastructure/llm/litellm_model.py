@@ -30,6 +30,7 @@ from taskforce.infrastructure.llm.litellm_library import LiteLLM
 from taskforce.infrastructure.llm.model_calls import ModelCalls, ModelTransport, given_up
 from taskforce.infrastructure.llm.model_selection import OFFLINE_MODEL, litellm_variables
 from taskforce.infrastructure.llm.openai_wire import CONNECT_SECONDS, OpenAIWire
+from taskforce.infrastructure.llm.providers import Providers
 from taskforce.infrastructure.llm.refused_options import RefusedOptions
 from taskforce.infrastructure.llm.reply_limits import DEFAULT_LIMITS, ReplyLimits
 from taskforce.infrastructure.llm.token_estimate import TokenCounter
@@ -129,6 +130,7 @@ class LiteLLMModel:
             wire=OpenAIWire(lambda: _open_client(litellm), self._limits),
             refused=RefusedOptions(),
             tokens=TokenCounter(litellm.encoding.encode_ordinary),
+            providers=Providers(litellm),
             limits=self._limits,
             api_base=self._api_base,
             clients=BoundedClients.install(litellm),

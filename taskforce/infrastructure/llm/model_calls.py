@@ -39,6 +39,7 @@ from taskforce.infrastructure.llm.provider_errors import (
     ReplyTooLongError,
     StreamBrokenError,
 )
+from taskforce.infrastructure.llm.providers import Providers
 from taskforce.infrastructure.llm.refused_options import (
     MOST_ASKED,
     REASONING_REQUIRED,
@@ -84,6 +85,7 @@ class ModelTransport:
         wire: The client of that format.
         refused: The options that models are known to refuse.
         tokens: Counts tokens where a provider does not.
+        providers: Names the providers of models.
         limits: The bounds of a reply.
         api_base: Base URL for every model, or None.
         clients: The HTTP clients of LiteLLM's calls.
@@ -95,6 +97,7 @@ class ModelTransport:
     wire: OpenAIWire
     refused: RefusedOptions
     tokens: TokenCounter
+    providers: Providers
     limits: ReplyLimits
     api_base: str | None
     clients: BoundedClients
@@ -174,7 +177,7 @@ class ModelCalls:
         """Makes one call. Returns the option that the model refuses, or None when the reply is complete."""
         started, body = time.monotonic(), Json()
         failure: ModelFailure | None
-        option = None
+        option, cut_off, hung_up = None, False, False
         try:
             timer.whole_only = not self._streams(model)
             async with timer.running():
@@ -184,14 +187,17 @@ class ModelCalls:
             failure = _refused_content(model, reply)
         except asyncio.CancelledError:
             # Providers charge a cancelled call, the prompt at least, and report no counts: estimate them.
-            self._record(model, messages, reply, CANCELLED, started, charged=True)
+            self._record(model, messages, reply, CANCELLED, started, charged=True, cut_off=True)
             raise ModelInterrupted(tuple(self.calls)) from None
         except Exception as error:  # noqa: BLE001  whatever a provider's code raises is a failure of the model
             option = self._refused_option(error, body) if adapts and not reply.begun else None
+            cut_off, hung_up = True, isinstance(error, ReplyLateError)
             failure = self._failure(error, model, reply)
-        # A provider that failed before its first chunk is assumed to have charged nothing.
-        charged = failure is None or reply.begun
-        self._record(model, messages, reply, failure.code if failure else None, started, charged=charged)
+        # A provider that failed before its first chunk is assumed to have charged nothing; one that was too slow for us
+        # has had its work, as one that was cancelled.
+        charged = failure is None or reply.begun or hung_up
+        code = failure.code if failure else None
+        self._record(model, messages, reply, code, started, charged=charged, cut_off=cut_off)
         if failure is not None and option is None:
             raise failure
         return option
@@ -312,15 +318,19 @@ class ModelCalls:
         started: float,
         *,
         charged: bool,
+        cut_off: bool,
     ) -> None:
-        believed = self.transport.tokens.believed
+        asked = request_texts(messages, self.asked.tools) if charged else ()
+        tokens, estimated = self.transport.tokens.complete(reply.tokens, asked, reply.texts())
+        # What a provider counts before the end is not all of it.
+        is_part = reply.is_cut or (cut_off and not (reply.finish_reason and reply.tokens.output))
         call = ModelCall(
             model=model,
-            input_tokens=believed(reply.input_tokens, *request_texts(messages, self.asked.tools)) if charged else 0,
-            output_tokens=believed(reply.output_tokens, *reply.texts()),
-            cached_tokens=reply.cached_tokens,
+            tokens=tokens,
             duration_ms=round((time.monotonic() - started) * 1000),
             failed=failed or (None if reply.usable else REPLY_INVALID),
+            estimated="cut_off" if is_part and tokens.total else "tokenizer" if estimated else None,
+            provider=self.transport.providers.of(model),
         )
         self.calls.append(call)
 

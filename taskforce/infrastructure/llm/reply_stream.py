@@ -7,12 +7,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from taskforce.core.domain.metering.tokens import NO_TOKENS, TokenCounts
 from taskforce.core.interfaces.llm import Finish, Reasoning, RequestedCall
 from taskforce.infrastructure.llm.call_deltas import CallDeltas, call_deltas, get
 from taskforce.infrastructure.llm.reply_limits import DEFAULT_LIMITS, ReplyLimits, calls_note
-
-MOST_TOKENS = 1_000_000_000
-"""More tokens than any call can have; a provider that counts more is not believed."""
+from taskforce.infrastructure.llm.token_usage import counts_of, larger, usages_of
 
 MOST_PARTS = 10_000
 """Parts that are read of a content which is a list: all are gone through at once, and no reply has as many."""
@@ -47,9 +46,7 @@ class ReplyStream:
 
     Attributes:
         finish_reason: The provider's finish reason, once the model stopped.
-        input_tokens: As the provider counted them; 0 while it has not.
-        output_tokens: Likewise.
-        cached_tokens: Input tokens that came from the provider's cache.
+        tokens: As the provider counted them; 0 while it has not.
         too_long: Whether text or reasoning exceeds its bound.
         is_whole: Whether it came as one message instead of a stream.
     """
@@ -59,9 +56,7 @@ class ReplyStream:
     limits: ReplyLimits = DEFAULT_LIMITS
     on_token: Callable[[], None] = _ignored
     finish_reason: str | None = None
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
+    tokens: TokenCounts = NO_TOKENS
     too_long: bool = False
     is_whole: bool = False
     calls: CallDeltas = field(init=False)
@@ -163,16 +158,8 @@ class ReplyStream:
     def count(self, chunks: Iterable[object]) -> None:
         """Reads token counts from chunks that have some; providers send them once, or growing."""
         for chunk in chunks:
-            for usage in _usages(chunk):
-                self._count(usage)
-
-    def _count(self, usage: object) -> None:
-        self.input_tokens = max(self.input_tokens, _number(usage, "prompt_tokens", "input_tokens"))
-        self.output_tokens = max(self.output_tokens, _output_tokens(usage))
-        details = get(usage, "prompt_tokens_details")
-        cached = max(_number(details, "cached_tokens"), _number(usage, "cached_tokens", "prompt_cache_hit_tokens"))
-        # Some providers count cached tokens beside the input tokens, not among them.
-        self.cached_tokens = min(max(self.cached_tokens, cached), self.input_tokens)
+            for usage in usages_of(chunk):
+                self.tokens = larger(self.tokens, counts_of(usage))
 
     @property
     def begun(self) -> bool:
@@ -262,27 +249,3 @@ def _paired(text: str) -> tuple[str, str]:
     held = _HIGH_SURROGATE.search(text)
     whole = text[: held.start()] if held else text
     return whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), held.group() if held else ""
-
-
-def _usages(chunk: object) -> list[object]:
-    """Yields token counts from where servers put them: beside the choices, in the first, or under other names."""
-    choices = get(chunk, "choices")
-    first = choices[0] if isinstance(choices, list | tuple) and choices else None
-    found = (get(chunk, "usage"), get(first, "usage"), get(get(chunk, "x_groq"), "usage"))
-    return [usage for usage in found if usage is not None]
-
-
-def _output_tokens(usage: object) -> int:
-    """Returns the output tokens; some providers count reasoning apart, which only their total shows."""
-    replied = _number(usage, "completion_tokens", "output_tokens")
-    reasoned = _number(get(usage, "completion_tokens_details"), "reasoning_tokens")
-    beside = _number(usage, "total_tokens") == _number(usage, "prompt_tokens") + replied + reasoned
-    return replied + reasoned if reasoned and beside else replied
-
-
-def _number(usage: object, *names: str) -> int:
-    for name in names:
-        value = get(usage, name) if usage is not None else None
-        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-            return int(min(value, MOST_TOKENS))
-    return 0

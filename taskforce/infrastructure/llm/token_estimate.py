@@ -6,7 +6,9 @@ loop for more than some milliseconds; the rest is taken to be alike.
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
+from taskforce.core.domain.metering.tokens import TokenCounts
 from taskforce.core.interfaces.llm import ChatMessage
 from taskforce.core.interfaces.tools import ToolSpec
 from taskforce.infrastructure.llm.chat_format import wire_tools
@@ -67,6 +69,20 @@ class TokenCounter:
         sample = whole if len(whole) <= SAMPLED_CHARACTERS else _sample(whole)
         tokens = len(self._encode(sample.encode("utf-8", "replace").decode()))
         return tokens if sample is whole else -(-tokens * len(whole) // len(sample))
+
+    def complete(self, counted: TokenCounts, asked: Sequence[str], said: Sequence[str]) -> tuple[TokenCounts, bool]:
+        """Completes a provider's counts by ours where it has none, or an implausible one.
+
+        Args:
+            counted: The provider's counts.
+            asked: The texts of the request.
+            said: The texts of the reply.
+
+        Returns:
+            The counts, and whether any is ours.
+        """
+        prompt, reply = self.believed(counted.input, *asked), self.believed(counted.output, *said)
+        return replace(counted, input=prompt, output=reply), (prompt, reply) != (counted.input, counted.output)
 
     def believed(self, counted: int, *texts: str) -> int:
         """Returns a provider's count, unless there is none or it is far too low.

@@ -1,18 +1,54 @@
-"""Usage records: model calls, tokens and tool calls of a run's steps."""
+"""Usage records: what the effects of a run have used, one record an effect."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
-from taskforce.core.interfaces.llm import ModelCall
+from taskforce.core.domain.metering.attribution import Attribution
+from taskforce.core.domain.metering.tokens import NO_TOKENS, TokenCounts
+from taskforce.core.domain.runs.run import RunSpec
+from taskforce.core.interfaces.llm import Estimate, ModelCall
+
+
+class UsageKind(StrEnum):
+    """The kind of effect that a usage record is of."""
+
+    MODEL = "model"
+    TOOL = "tool"
+    RUN = "run"
+    """An agent's execution: a run that has begun."""
+    EMBEDDING = "embedding"
+    RAG_QUERY = "rag_query"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResource:
+    """What a tool call has used besides its own execution.
+
+    Attributes:
+        kind: `embedding` or `rag_query`.
+        model: LiteLLM name of the model, if one was called.
+        provider: The model's provider, if known.
+        tokens: Its tokens.
+        estimated: As in `ModelCall`.
+        duration_ms: Duration, in milliseconds.
+    """
+
+    kind: UsageKind
+    model: str | None = None
+    provider: str | None = None
+    tokens: TokenCounts = NO_TOKENS
+    estimated: Estimate | None = None
+    duration_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class UsageEntry:
-    """The usage record of an effect: its key, and either model calls or a tool.
+    """The usage of an effect: its key, and model calls, a tool call, or neither for the beginning of a run.
 
     Attributes:
         run_id: The run.
-        step: Its step.
+        step: Its step; 0 for the beginning of the run.
         call: 0 for the model, n for the n-th tool call.
         attempt: Temporal's attempt, from 1.
         user_id: The user on whose behalf the run acts.
@@ -21,6 +57,11 @@ class UsageEntry:
         calls: The model calls of the attempt.
         tool: Name of the tool, for a tool call.
         duration_ms: Duration of the tool call, in milliseconds.
+        failed: Error code of a tool call that failed.
+        resources: What the tool call has used besides; a record each.
+        session_id: The run's session.
+        agent_version: Number of the agent's catalog version; None for the agent of a profile.
+        attribution: To whom it is charged.
     """
 
     run_id: str
@@ -33,6 +74,35 @@ class UsageEntry:
     calls: tuple[ModelCall, ...] = ()
     tool: str | None = None
     duration_ms: int = 0
+    failed: str | None = None
+    resources: tuple[ToolResource, ...] = ()
+    session_id: str | None = None
+    agent_version: str | None = None
+    attribution: Attribution = field(default_factory=Attribution)
+
+    @classmethod
+    def of_run(cls, spec: RunSpec, at: datetime, *, step: int = 0, call: int = 0, attempt: int = 1) -> "UsageEntry":
+        """Returns an entry of a run, with its attribution and without usage; of its beginning, where no step is named.
+
+        Args:
+            spec: The run.
+            at: Time of recording, UTC.
+            step: The step.
+            call: The call of the step; 0 for the model.
+            attempt: Temporal's attempt.
+        """
+        return cls(
+            run_id=spec.run_id,
+            step=step,
+            call=call,
+            attempt=attempt,
+            user_id=spec.user_id,
+            agent_id=spec.agent.agent_id,
+            at=at,
+            session_id=spec.session_id,
+            agent_version=None if spec.agent.pinned is None else spec.agent.pinned.version_number,
+            attribution=spec.attribution,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +111,14 @@ class StepUsage:
 
     Attributes:
         step: The step.
-        input_tokens: Tokens of prompts, cached ones included.
-        output_tokens: Tokens of replies.
-        cached_tokens: Input tokens from the provider's cache.
+        tokens: The tokens of all calls.
         wasted_tokens: Tokens of calls without a usable reply.
+        estimated_tokens: Tokens of calls whose provider has not counted all of them.
         models: LiteLLM names of the called models, in alphabetical order.
     """
 
     step: int
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
+    tokens: TokenCounts = NO_TOKENS
     wasted_tokens: int = 0
+    estimated_tokens: int = 0
     models: tuple[str, ...] = ()

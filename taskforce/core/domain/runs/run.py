@@ -9,6 +9,7 @@ from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.identity.principals import TokenClaims
 from taskforce.core.domain.ids import is_id
+from taskforce.core.domain.metering.attribution import Attribution
 from taskforce.core.domain.runs.kill_switches import RunStop
 from taskforce.core.domain.runs.loop_limits import LoopLimits
 from taskforce.core.domain.runs.model_retry import ModelRetry
@@ -151,6 +152,7 @@ class AgentDefinition:
         loop: Limits of its runs' loop.
         reply_times: Time limits of a reply by model; one without an entry has the default ones, as have runs stored
             before the field.
+        attribution: To whom its runs are charged where their users' attributes do not say.
     """
 
     agent_id: str
@@ -166,6 +168,7 @@ class AgentDefinition:
     approval_roles: tuple[str, ...] = ()
     loop: LoopLimits = field(default_factory=LoopLimits)
     reply_times: Mapping[str, ReplyTimes] = field(default_factory=dict)
+    attribution: Attribution = field(default_factory=Attribution)
 
     @property
     def label(self) -> str:
@@ -184,7 +187,11 @@ class AgentDefinition:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """A run's use so far; `wasted_tokens` are those of model calls without a usable reply."""
+    """A run's use so far.
+
+    `cached_tokens` and `cache_write_tokens` are among the input, `reasoning_tokens` among the output, `wasted_tokens`
+    those of model calls without a usable reply, `estimated_tokens` of calls that the provider has not counted.
+    """
 
     steps: int = 0
     tool_calls: int = 0
@@ -192,6 +199,14 @@ class Totals:
     output_tokens: int = 0
     cached_tokens: int = 0
     wasted_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Returns input and output together."""
+        return self.input_tokens + self.output_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +228,7 @@ class RunSpec:
         claimed_roles: Roles claimed by the token that started it; roles that other tokens of the user claim give the
             run no rights. None for an API key, and for runs stored before the field.
         claimed_attributes: Facts for policies that this token claimed; None as for `claimed_roles`.
+        attribution: To whom its usage is charged; runs stored before the field have none.
     """
 
     tenant_id: str
@@ -228,6 +244,7 @@ class RunSpec:
     key_id: str | None = None
     claimed_roles: frozenset[str] | None = None
     claimed_attributes: Mapping[str, object] | None = None
+    attribution: Attribution = field(default_factory=Attribution)
 
     @property
     def claims(self) -> TokenClaims | None:

@@ -169,6 +169,7 @@ class Tenant:
         settings: Limits and features.
         metadata: Stored as sent, never read.
         runs_until: During its deletion the time until which open runs may continue, UTC; None when they may not.
+        metering_revision: Number that changes with the tenant's prices and budgets, by which they are cached.
 
     Raises:
         Invalid: `tenant_id_invalid` or `tenant_name_invalid`.
@@ -182,6 +183,7 @@ class Tenant:
     settings: TenantSettings = TenantSettings()
     metadata: Mapping[str, object] = field(default_factory=dict, hash=False)
     runs_until: datetime | None = None
+    metering_revision: int = 0
 
     def __post_init__(self) -> None:
         checked_tenant_id(self.tenant_id)

@@ -73,6 +73,10 @@ class OwnTenant(Protocol):
         """Updates the tenant's mutable fields."""
         ...
 
+    async def revise_metering(self) -> None:
+        """Changes `Tenant.metering_revision`; to be called in the transaction that changes a price or a budget."""
+        ...
+
     async def erase_records(self, kind: RecordKind, ended_before: datetime, most: int) -> int:
         """Erases a batch of records that ended before a time and that the tenant's setting does not keep.
 

@@ -10,6 +10,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from models.tables.runs import RunRow, RunWordRow, SessionRow
 from models.tables.usage import UsageRow
+from taskforce.core.domain.metering.attribution import Attribution
+from taskforce.core.domain.metering.usage import UsageKind
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.runs.model_retry import ModelRetry
 from taskforce.core.domain.runs.questions import Question
@@ -30,6 +32,7 @@ from taskforce.core.domain.runs.run import (
 from taskforce.core.domain.runs.transcript import Exchange
 from taskforce.infrastructure.persistence.connection import Query, Row
 from taskforce.infrastructure.persistence.repositories.run_records import milestone
+from taskforce.infrastructure.persistence.repositories.usage import ESTIMATED, WASTED, total
 from taskforce.infrastructure.persistence.repository import (
     Codec,
     Repository,
@@ -44,25 +47,25 @@ ERASED_ROWS = 20_000
 """Size of a batch of runs to erase, in milestones and pieces of content; the run that reaches it is the last."""
 
 _RUNS, _SESSIONS, _USAGE, _WORDS = table(RunRow), table(SessionRow), table(UsageRow), table(RunWordRow)
-_AGENT, _RETRY = Codec(AgentDefinition), Codec(ModelRetry)
+_AGENT, _RETRY, _ATTRIBUTION = Codec(AgentDefinition), Codec(ModelRetry), Codec(Attribution)
 _QUESTIONS = Codec(tuple[Question, ...])
 _OPEN = sa.and_(*(_RUNS.c.status != status.value for status in sorted(FINAL)))
-_COUNTERS = ("steps", "tool_calls", "input_tokens", "output_tokens", "cached_tokens", "wasted_tokens", "event_seq")
+_SUMS = {
+    "tool_calls": sa.func.count().filter(_USAGE.c.kind == UsageKind.TOOL.value),
+    **{
+        f"{name}_tokens": total(_USAGE.c[f"{name}_tokens"])
+        for name in ("input", "output", "cached", "cache_write", "reasoning")
+    },
+    "wasted_tokens": WASTED,
+    "estimated_tokens": ESTIMATED,
+}
+_COUNTERS = ("steps", "event_seq", *_SUMS)
 
 
 def _totalled(*conditions: sa.ColumnElement[bool], sets: Sequence[str] = ()) -> sa.ClauseElement:
     """Builds an update of the run's row that adds up its usage records; parameters set columns of their names."""
-    model, wasted = _USAGE.c.model.is_not(None), _USAGE.c.error_code.is_not(None)
-    both = _USAGE.c.input_tokens + _USAGE.c.output_tokens
-    sums = {
-        "tool_calls": sa.func.count().filter(_USAGE.c.tool.is_not(None)),
-        "input_tokens": _sum(_USAGE.c.input_tokens, model),
-        "output_tokens": _sum(_USAGE.c.output_tokens, model),
-        "cached_tokens": _sum(_USAGE.c.cached_tokens, model),
-        "wasted_tokens": _sum(both, wasted),
-    }
-    summed = sa.select(*(value.label(name) for name, value in sums.items())).where(where(_USAGE, "run_id")).subquery()
-    totals = {name: summed.c[name] for name in sums}
+    summed = sa.select(*(value.label(name) for name, value in _SUMS.items())).where(where(_USAGE, "run_id")).subquery()
+    totals = {name: summed.c[name] for name in _SUMS}
     said = {name: sa.bindparam(name, type_=_RUNS.c[name].type) for name in sets}
     changed = sa.update(_RUNS).where(_OF_RUN, *conditions).values({**totals, **said})
     return changed.returning(_RUNS.c.steps, *(_RUNS.c[name] for name in totals))
@@ -72,10 +75,6 @@ def _exchanges() -> sa.ClauseElement:
     answered = sa.select(_RUNS.c.mission, _RUNS.c.answer).where(where(_RUNS, "session_id"), _RUNS.c.answer.is_not(None))
     earlier = answered.where(_RUNS.c.created_at < sa.bindparam("before"))
     return earlier.order_by(_RUNS.c.created_at.desc()).limit(sa.bindparam("most", type_=sa.Integer))
-
-
-def _sum(column: sa.ColumnElement[int], condition: sa.ColumnElement[bool]) -> sa.ColumnElement[Any]:
-    return sa.func.coalesce(sa.func.sum(column).filter(condition), 0)
 
 
 def _newest(columns: sa.Select[Any], conditions: Sequence[sa.ColumnElement[bool]], page: Page) -> sa.Select[Any]:
@@ -175,6 +174,7 @@ class RunRepository(Repository):
             "key_id": spec.key_id,
             "claimed_roles": None if spec.claimed_roles is None else sorted(spec.claimed_roles),
             "claimed_attributes": None if spec.claimed_attributes is None else storable_json(spec.claimed_attributes),
+            "attribution": storable_json(_ATTRIBUTION.dump(spec.attribution)),
         }
         # The statement sets all columns, so that it is compiled once; what a new run does not have is NULL.
         empty = dict.fromkeys((column.name for column in _RUNS.c), None)
@@ -318,6 +318,7 @@ def _run(row: Row) -> Run:
             key_id=row.key_id,
             claimed_roles=None if row.claimed_roles is None else frozenset(row.claimed_roles),
             claimed_attributes=row.claimed_attributes,
+            attribution=Attribution() if row.attribution is None else _ATTRIBUTION.load(row.attribution),
         ),
         status=RunStatus(row.status),
         totals=_totals(row),
@@ -335,11 +336,4 @@ def _run(row: Row) -> Run:
 
 
 def _totals(row: Row) -> Totals:
-    return Totals(
-        steps=row.steps,
-        tool_calls=row.tool_calls,
-        input_tokens=row.input_tokens,
-        output_tokens=row.output_tokens,
-        cached_tokens=row.cached_tokens,
-        wasted_tokens=row.wasted_tokens,
-    )
+    return Totals(steps=row.steps, **{name: row[name] for name in _SUMS})

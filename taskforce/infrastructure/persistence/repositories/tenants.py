@@ -15,6 +15,7 @@ _ADD = Query(insert(TENANTS).on_conflict_do_nothing())
 _GET = sa.select(TENANTS).where(where(TENANTS))
 _READ, _LOCK = Query(_GET), Query(_GET.with_for_update())
 _SAVE = Query(sa.update(TENANTS).where(where(TENANTS)), sets=("name", "status", "settings", "metadata", "updated_at"))
+_REVISE = Query(sa.update(TENANTS).where(where(TENANTS)).values(metering_revision=TENANTS.c.metering_revision + 1))
 _ERASE = Query(sa.text("SELECT erase_expired_records(:kind, :ended_before, :most)"))
 
 
@@ -39,6 +40,10 @@ class TenantRepository(Repository):
         """Replaces what may change."""
         await self._connection.change(_SAVE, {**self._of(), **values_of(tenant)})
 
+    async def revise_metering(self) -> None:
+        """Changes the revision of prices and budgets, so that what is cached of them is read anew."""
+        await self._connection.change(_REVISE, self._of())
+
     async def erase_records(self, kind: RecordKind, ended_before: datetime, most: int) -> int:
         """Erases records that ended before a time; the owner's SQL function checks again."""
         values = {"kind": kind.value, "ended_before": ended_before, "most": most}
@@ -56,6 +61,7 @@ def values_of(tenant: Tenant) -> dict[str, object]:
         "created_at": tenant.created_at,
         "updated_at": tenant.updated_at,
         "runs_until": tenant.runs_until,
+        "metering_revision": tenant.metering_revision,
     }
 
 
@@ -75,4 +81,5 @@ def tenant_of(row: Row, prefix: str = "") -> Tenant:
         created_at=row[f"{prefix}created_at"],
         updated_at=row[f"{prefix}updated_at"],
         runs_until=row[f"{prefix}runs_until"],
+        metering_revision=row[f"{prefix}metering_revision"],
     )

@@ -9,6 +9,7 @@ from taskforce.application.runs.control import ControlPorts, MessageDraft, reque
 from taskforce.application.runs.lifecycle import settle
 from taskforce.application.runs.model_turn import ModelStepInput
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
+from taskforce.core.domain.metering.tokens import TokenCounts
 from taskforce.core.domain.runs.run import Ending, RunStatus, StopReason
 from taskforce.core.interfaces.due_rows import DueKind
 from taskforce.core.interfaces.llm import ModelCall, ModelReply, ModelRequest
@@ -24,7 +25,7 @@ class Cancelling:
 
     async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelReply:
         await cancelled(self._stage, self._run_id)
-        return ModelReply("Done.", (), (ModelCall("some/model", 20, 5, 0, 3),))
+        return ModelReply("Done.", (), (ModelCall("some/model", TokenCounts(20, 5), 3),))
 
 
 async def cancelled(stage: Stage, run_id: str) -> None:

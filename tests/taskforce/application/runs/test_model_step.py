@@ -11,6 +11,7 @@ from taskforce.application.runs.model_step import ModelStep
 from taskforce.application.runs.model_turn import ModelStepInput, ModelStepResult
 from taskforce.core.domain.errors import Conflict, Unavailable
 from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.metering.tokens import TokenCounts
 from taskforce.core.domain.runs.run import Ending, Limits, RunSpec, RunStatus, StopReason
 from taskforce.core.domain.runs.transcript import Entry
 from taskforce.core.interfaces.llm import ModelCall, ModelFailure, ModelReply, ModelRequest, RequestedCall
@@ -166,7 +167,7 @@ class Prepared:
 
     def __init__(self, *calls: RequestedCall) -> None:
         self.asked = 0
-        self.reply = ModelReply("Done.", calls, (ModelCall("some/model", 20, 5, 0, 3),))
+        self.reply = ModelReply("Done.", calls, (ModelCall("some/model", TokenCounts(20, 5), 3),))
 
     async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelReply:
         self.asked += 1

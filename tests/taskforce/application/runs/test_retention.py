@@ -19,6 +19,7 @@ from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, De
 from taskforce.core.domain.approvals.records import HistoryEntry, RequestResult
 from taskforce.core.domain.audit.events import AuditFilter
 from taskforce.core.domain.identity.resource_roles import ResourceGrant
+from taskforce.core.domain.metering.tokens import TokenCounts
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.runs.records import Erased
 from taskforce.core.domain.runs.run import FINAL, Ending, RunStatus
@@ -94,7 +95,7 @@ async def full(stage: Stage, at: datetime) -> str:
         await records.effects.begin(run_id, 1, 1, "pay", stage.now)
         await records.results.add(run_id, 1, 1, "long")
         await records.files.write(run_id, "notes.md", b"secret", stage.now)
-        await records.usage.add(spending(run_id, ModelCall("openai/scripted", 7, 3, 0, 20)))
+        await records.usage.add(spending(run_id, ModelCall("openai/scripted", TokenCounts(7, 3), 20)))
         await records.requests.add(asked)
         decision = Decision("vera", Verdict.APPROVE, "fine", Channel.API, stage.now)
         await records.requests.decided(asked.approval.request_id, decision)
@@ -160,8 +161,10 @@ async def test_usage_holds_ids_and_numbers_only(catalog: asyncpg.Connection) -> 
         "SELECT column_name::text AS name FROM information_schema.columns "
         "WHERE table_name = 'usage_records' AND data_type = 'text'"
     )
-    # Names of people, agents, models, tools and kinds of failure. A text that is added here must be none of the run's.
-    assert {row["name"] for row in rows} == {"tenant_id", "user_id", "agent_id", "model", "tool", "error_code"}
+    # Names of people, agents, models, tools, departments, kinds. A text that is added here must be none of the run's.
+    ids = {"tenant_id", "user_id", "agent_id", "session_id"}
+    names = {"agent_version", "model", "provider", "tool", "department", "cost_center", "currency", "price_source"}
+    assert {row["name"] for row in rows} == ids | names | {"kind", "error_code", "estimated"}
 
 
 async def test_a_run_is_kept_to_the_second(stage: Stage) -> None:

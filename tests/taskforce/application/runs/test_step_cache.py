@@ -8,6 +8,7 @@ from taskforce.application.runs.model_turn import ModelStepInput
 from taskforce.application.runs.step_cache import Conversations
 from taskforce.application.runs.tool_step import ToolStep
 from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.metering.tokens import TokenCounts
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, EntryKind
 from taskforce.core.interfaces.llm import ChatMessage, ModelCall, ModelReply, ModelRequest, RequestedCall
 from taskforce.infrastructure.net.guarded_http import GuardedHttp
@@ -16,7 +17,7 @@ from taskforce.infrastructure.persistence.repositories.transcripts import Transc
 from tests.taskforce.application.scenario import NOW, TOOLS, Stage
 from tests.taskforce.infrastructure.persistence.factories import NASTY
 
-SPENT = ModelCall("openai/scripted", 20, 5, 0, 1)
+SPENT = ModelCall("openai/scripted", TokenCounts(20, 5), 1)
 REPLY = Entry(1, 0, EntryKind.REPLY, "Let me see.", NOW, tool_calls=(RequestedCall("c1", "echo", "{}"),))
 TOLD = Entry(1, 1, EntryKind.OBSERVATION, "x", NOW, tool="echo", tool_call_id="c1", status=CallStatus.SUCCEEDED)
 WORD = Entry(1, -1, EntryKind.WORD, "Hurry.", NOW, author_id="alice")

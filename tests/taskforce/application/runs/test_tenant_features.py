@@ -12,6 +12,7 @@ from taskforce.application.runs.model_turn import ModelStepInput
 from taskforce.application.runs.tool_checks import CLEARED_FOR, ToolCallPolicy
 from taskforce.application.runs.tool_step import ToolStep
 from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.metering.tokens import TokenCounts
 from taskforce.core.domain.runs.transcript import CallStatus
 from taskforce.core.domain.tenants.tenant import FEATURES, TenantSettings
 from taskforce.core.interfaces.llm import ModelCall, ModelReply, ModelRequest, RequestedCall
@@ -56,7 +57,7 @@ class Recorded:
 
     async def complete(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelReply:
         self.offered = [spec.name for spec in request.tools]
-        calls = (ModelCall("openai/scripted", 1, 1, 0, 1),)
+        calls = (ModelCall("openai/scripted", TokenCounts(1, 1), 1),)
         return ModelReply("Let me search.", (RequestedCall("call_0", "search", '{"words": "x"}'),), calls)
 
 

@@ -39,8 +39,8 @@ ADD: Mapping[RecordKind, str] = {
     ),
     RecordKind.USAGE: (
         "INSERT INTO usage_records (tenant_id, run_id, step, call, attempt, part, user_id, agent_id, input_tokens, "
-        f"output_tokens, cached_tokens, duration_ms, at) VALUES (:tenant, {ID}, 1, 0, 1, 0, 'alice', 'a', 1, 1, 0, 1, "
-        ":at)"
+        "output_tokens, cached_tokens, duration_ms, at, rolled_up) "
+        f"VALUES (:tenant, {ID}, 1, 0, 1, 0, 'alice', 'a', 1, 1, 0, 1, :at, true)"
     ),
 }
 

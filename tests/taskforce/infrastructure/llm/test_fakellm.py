@@ -32,8 +32,8 @@ async def test_words_arrive_in_pieces(model: LiteLLMModel) -> None:
 async def test_tokens_are_estimated_when_the_provider_does_not_count(model: LiteLLMModel) -> None:
     request = ModelRequest(("openai/fake",), (ChatMessage("user", "hello, " * 40),))
     (call,) = (await model.complete(request, lambda _: None)).calls
-    assert call.input_tokens == 81
-    assert call.output_tokens == 6
+    assert call.tokens.input == 81
+    assert call.tokens.output == 6
 
 
 async def test_a_conversation_with_parallel_tool_calls(model: LiteLLMModel) -> None:

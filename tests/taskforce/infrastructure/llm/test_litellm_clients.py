@@ -50,7 +50,7 @@ async def test_line_separators_are_characters_of_a_reply(model: LiteLLMModel, wi
     wild.says(anthropic(f"a{separator}b", "c"))
     reply = await ask(model)
     assert (reply.text, reply.finish) == (f"a{separator}bc", "stop")
-    assert (reply.calls[0].input_tokens, reply.calls[0].output_tokens) == (9, 4)
+    assert (reply.calls[0].tokens.input, reply.calls[0].tokens.output) == (9, 4)
 
 
 async def test_a_reply_may_repeat_itself(model: LiteLLMModel, wild: WildLLM) -> None:
@@ -245,7 +245,7 @@ async def test_a_reply_of_bedrock_is_read(bedrock: LiteLLMModel, wild: WildLLM) 
     reply = await ask(bedrock, NOVA)
     assert reply.text == "".join(words)
     assert len(reply.text) > SMALL.idle_bytes
-    assert (reply.calls[0].input_tokens, reply.calls[0].output_tokens) == (9, 70_000)
+    assert (reply.calls[0].tokens.input, reply.calls[0].tokens.output) == (9, 70_000)
 
 
 @pytest.mark.parametrize(

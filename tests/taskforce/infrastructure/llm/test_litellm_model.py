@@ -6,6 +6,7 @@ from email.utils import format_datetime
 
 import pytest
 
+from taskforce.core.domain.metering.tokens import NO_TOKENS
 from taskforce.core.interfaces.llm import (
     ChatMessage,
     ModelFailure,
@@ -71,7 +72,7 @@ class TestReplies:
         assert pieces == ["Hel", "lo"]
         assert (reply.text, reply.tool_calls) == ("Hello", ())
         (call,) = reply.calls
-        assert (call.model, call.input_tokens, call.output_tokens, call.cached_tokens) == ("openai/first", 100, 7, 64)
+        assert (call.model, call.tokens.input, call.tokens.output, call.tokens.cached) == ("openai/first", 100, 7, 64)
         assert call.failed is None
 
     async def test_several_tool_calls_beside_words(self, model: LiteLLMModel, llm: ScriptedLLM) -> None:
@@ -124,7 +125,7 @@ class TestRepliesThatCannotBeUsed:
         reply = await model.complete(asking(), ignore)
         assert reply.text == "Now"
         assert [call.failed for call in reply.calls] == ["model_reply_invalid", None]
-        assert reply.calls[0].input_tokens == 20
+        assert reply.calls[0].tokens.input == 20
         assert len(sent_messages(llm, 1)) == len(sent_messages(llm, 0)) + 1
 
     @pytest.mark.parametrize(
@@ -201,7 +202,9 @@ class TestUnavailable:
         failure = await failing(model, asking())
         assert isinstance(failure, ModelUnavailable)
         assert len(llm.requests) == 1
-        assert [(call.failed, call.input_tokens) for call in failure.calls] == [(failure.code, 0)]
+        assert [(call.failed, call.tokens, call.estimated) for call in failure.calls] == [
+            (failure.code, NO_TOKENS, None)
+        ]
 
     @pytest.mark.parametrize(
         "reply",
@@ -215,8 +218,9 @@ class TestUnavailable:
         assert len(llm.requests) == 1
         (call,) = failure.calls
         assert call.failed == failure.code
-        assert (call.output_tokens > 0) == bool(reply.content)
-        assert (call.input_tokens > 0) == bool(reply.content)
+        assert (call.tokens.output > 0) == bool(reply.content)
+        assert (call.tokens.input > 0) == bool(reply.content)
+        assert call.estimated == ("cut_off" if reply.content else None)
 
     async def test_a_stream_that_ends_politely_is_whole(self, model: LiteLLMModel, llm: ScriptedLLM) -> None:
         llm.script([unfinished("Hello")])
@@ -347,7 +351,8 @@ async def test_cancelling_hangs_up_at_once(model: LiteLLMModel, llm: ScriptedLLM
     with pytest.raises(ModelInterrupted) as gone:
         await call
     (made,) = gone.value.calls
-    assert (made.failed, made.input_tokens > 0, made.output_tokens > 0) == ("cancelled", True, bool(reply.content))
+    assert (made.failed, made.tokens.input > 0, made.tokens.output > 0) == ("cancelled", True, bool(reply.content))
+    assert made.estimated == "cut_off"
     assert call.cancelled()
     await llm.until(lambda it: it.hangups == 1)
 

@@ -157,7 +157,7 @@ class TestStreamsThatAreOdd:
     ) -> None:
         wild.says(reply)
         got = await ask(model)
-        assert (got.text, got.calls[0].output_tokens) == (text, 7)
+        assert (got.text, got.calls[0].tokens.output) == (text, 7)
 
     async def test_a_document_may_hold_calls(self, model: LiteLLMModel, wild: WildLLM) -> None:
         wild.says(document(WHOLE_CALL))
@@ -553,7 +553,8 @@ class TestTokens:
     ) -> None:
         wild.says(events(delta(content="hi"), delta("stop"), chunk(**{"choices": [], **last}), DONE))
         (made,) = (await ask(model)).calls
-        assert (made.input_tokens, made.output_tokens, made.cached_tokens) == counted
+        assert (made.tokens.input, made.tokens.output, made.tokens.cached) == counted
+        assert (made.estimated, made.provider) == (None, "openai")
 
     async def test_are_counted_by_a_tokenizer_where_the_server_does_not(
         self, model: LiteLLMModel, wild: WildLLM
@@ -561,11 +562,13 @@ class TestTokens:
         said = ("人工智能正在改变我们的生活方式。今天的天气很好。" * 30)[:700]
         wild.says(events(delta(content=said), finish(usage=None)))
         (made,) = (await ask(model)).calls
-        assert 400 <= made.output_tokens <= 1_000
+        assert 400 <= made.tokens.output <= 1_000
+        assert made.estimated == "tokenizer"
 
     async def test_of_a_server_that_counts_hardly_any_are_ours(self, model: LiteLLMModel, wild: WildLLM) -> None:
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         wild.says(events(delta(content="many words " * 4_000), finish(usage=usage)))
         (made,) = (await ask(model, messages=(ChatMessage("user", "words " * 10_000),))).calls
-        assert made.input_tokens > 5_000
-        assert made.output_tokens > 5_000
+        assert made.tokens.input > 5_000
+        assert made.tokens.output > 5_000
+        assert made.estimated == "tokenizer"

@@ -159,8 +159,8 @@ async def test_it_streams_in_small_pieces_and_estimates_tokens(model: LiteLLMMod
     assert "".join(pieces) == reply.text
     assert len(pieces) > 5
     (call,) = reply.calls
-    assert call.input_tokens > 0
-    assert abs(call.output_tokens - len(reply.text) / 4) <= 1
+    assert call.tokens.input > 0
+    assert abs(call.tokens.output - len(reply.text) / 4) <= 1
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,10 @@ def test_what_is_no_token_does_not_begin_a_reply(
             assert isinstance(failure, ModelUnavailable)
             assert (failure.code, failure.details["limit"]) == ("model_timeout", "first_token_seconds")
             assert "first_token_seconds" in failure.message
-            assert (failure.calls[0].failed, failure.calls[0].output_tokens) == ("model_timeout", 0)
+            (made,) = failure.calls
+            assert (made.failed, made.tokens.output) == ("model_timeout", 0)
+            # We hung up, which the provider sees as it sees a cancellation: it charges for the prompt.
+            assert (made.estimated, made.tokens.input > 0) == ("cut_off", True)
             await talk.wild.hung_up.wait()
 
     run(test)
@@ -226,7 +229,8 @@ def test_a_silence_within_a_reply_is_told_and_may_pass(
             failure = await talk.failure(model)
             assert isinstance(failure, ModelUnavailable)
             assert (failure.code, failure.details["limit"]) == ("model_stalled", "between_tokens_seconds")
-            assert failure.calls[0].output_tokens > 0
+            assert failure.calls[0].tokens.output > 0
+            assert failure.calls[0].estimated == "cut_off"
             await talk.wild.hung_up.wait()
 
     run(test)
@@ -245,7 +249,7 @@ def test_a_reply_without_an_end_is_refused_and_not_asked_for_again(monkeypatch: 
             assert (failure.code, failure.details["limit"]) == ("model_reply_too_slow", "reply_seconds")
             assert "max_reply_seconds" in failure.message
             assert (len(talk.wild.requests), len(failure.calls)) == (1, 1)
-            assert failure.calls[0].output_tokens > 10
+            assert failure.calls[0].tokens.output > 10
 
     run(test)
 

@@ -5,8 +5,11 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+import sqlalchemy as sa
 
 from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.metering.tokens import TokenCounts
+from taskforce.core.domain.metering.usage import ToolResource, UsageKind
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.runs.records import RunFilter
 from taskforce.core.domain.runs.run import FINAL, Ending, Limits, RunStatus, StopReason, Totals
@@ -149,8 +152,8 @@ async def test_steps_never_go_back(database: Database, tenant: str) -> None:
     assert run.totals.steps == 3
 
 
-GOOD = ModelCall("m", input_tokens=100, output_tokens=10, cached_tokens=40, duration_ms=7)
-BAD = ModelCall("m", input_tokens=5, output_tokens=1, cached_tokens=0, duration_ms=7, failed="model_unavailable")
+GOOD = ModelCall("m", TokenCounts(100, 10, cached=40, cache_write=20, reasoning=3), duration_ms=7)
+BAD = ModelCall("m", TokenCounts(5, 1), duration_ms=7, failed="model_unavailable", estimated="cut_off")
 
 
 async def test_usage_is_kept_once_and_totals_are_the_same_however_often(database: Database, tenant: str) -> None:
@@ -164,7 +167,16 @@ async def test_usage_is_kept_once_and_totals_are_the_same_however_often(database
         spending(run_id, call=2, tool="pay"),
         spending(run_id, step=3),
     ]
-    expected = Totals(0, 2, input_tokens=210, output_tokens=22, cached_tokens=80, wasted_tokens=12)
+    expected = Totals(
+        tool_calls=2,
+        input_tokens=210,
+        output_tokens=22,
+        cached_tokens=80,
+        cache_write_tokens=40,
+        reasoning_tokens=6,
+        wasted_tokens=12,
+        estimated_tokens=12,
+    )
     for _ in range(2):
         async with database.tenant(tenant) as records:
             for one in spent:
@@ -177,7 +189,7 @@ async def test_a_second_recording_does_not_change_the_first(database: Database, 
     asked = await queued(database, tenant)
     async with database.tenant(tenant) as records:
         await records.usage.add(spending(asked.run_id, GOOD))
-        await records.usage.add(spending(asked.run_id, replace(GOOD, input_tokens=9_999)))
+        await records.usage.add(spending(asked.run_id, replace(GOOD, tokens=TokenCounts(9_999))))
         await records.runs.total(asked.run_id)
         assert (await totals(records, asked.run_id)).input_tokens == 100
 
@@ -263,3 +275,26 @@ async def test_a_page_shows_what_was_asked_for(database: Database, tenant: str, 
 
 def test_final_statuses_are_those_that_close_a_run() -> None:
     assert {status.value for status in FINAL} == {"completed", "incomplete", "failed", "cancelled"}
+
+
+async def test_a_tool_call_may_have_used_models_besides(database: Database, tenant: str) -> None:
+    asked = await queued(database, tenant)
+    used = (
+        ToolResource(UsageKind.RAG_QUERY),
+        ToolResource(UsageKind.EMBEDDING, "openai/small", "openai", TokenCounts(50), "tokenizer", 3),
+    )
+    entry = spending(asked.run_id, call=1, tool="search", duration_ms=9, resources=used)
+    async with database.tenant(tenant) as records:
+        for _ in range(2):
+            await records.usage.add(entry)
+        await records.runs.total(asked.run_id)
+        columns = "part, kind, model, provider, tool, input_tokens::int, estimated, duration_ms"
+        found = await records.users._connection.all(sa.text(f"SELECT {columns} FROM usage_records ORDER BY part"))
+        assert [tuple(row) for row in found] == [
+            (0, "tool", None, None, "search", 0, None, 9),
+            (1, "rag_query", None, None, "search", 0, None, 0),
+            (2, "embedding", "openai/small", "openai", "search", 50, "tokenizer", 3),
+        ]
+        # A run's limit of tokens is one of its models' calls.
+        assert await totals(records, asked.run_id) == Totals(tool_calls=1)
+        assert await records.usage.of_steps(asked.run_id, 0, 9) == []
