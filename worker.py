@@ -38,6 +38,7 @@ from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.notifications import Live
+from taskforce.core.interfaces.prices import PriceCatalog
 from taskforce.core.interfaces.tools import ToolRunner
 from taskforce.infrastructure.composition import (
     Foundation,
@@ -263,13 +264,15 @@ async def work(settings: Settings) -> None:
         _log.info("worker.ready", task_queue=settings.temporal_task_queue)
         # Importing LiteLLM takes seconds; activities that need no model run meanwhile.
         async with asyncio.TaskGroup() as group:
-            preparing = group.create_task(_prepare(model))
+            preparing = group.create_task(_prepare(model, parts.foundation.bundled_prices))
             await stop.wait()
             preparing.cancel()
         _log.info("worker.draining", seconds=DRAIN.total_seconds())
 
 
-async def _prepare(model: LiteLLMModel) -> None:
+async def _prepare(model: LiteLLMModel, prices: PriceCatalog) -> None:
+    # First: the first step of a run needs it in its transaction.
+    await prices.load()
     await model.prepare()
     # What is loaded by now stays for good: the collector need not walk it, which stops everything for a quarter second.
     gc.collect()
