@@ -21,7 +21,7 @@ _COUNTED: Final = {"model": "tokens", "embedding": "tokens", "storage": "byte-ho
 
 
 class PricedResource(StrEnum):
-    """What has a price."""
+    """Resources that have prices."""
 
     MODEL = "model"
     EMBEDDING = "embedding"

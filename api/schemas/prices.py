@@ -11,7 +11,7 @@ from api.schemas.fields import utc
 from api.schemas.request_body import RequestBody
 from taskforce.core.domain.metering.money import plain
 from taskforce.core.domain.metering.prices import LARGEST_PROMPT, MAX_TIERS, Price, Resource, Unit, UnitPrice
-from taskforce.core.domain.metering.tenant_prices import MAX_NAME, MAX_NOTES, PriceTerms, TenantPrice
+from taskforce.core.domain.metering.tenant_prices import EACH, MAX_NAME, MAX_NOTES, PriceTerms, TenantPrice
 from taskforce.core.domain.metering.tokens import TokenPart
 
 Amount = Annotated[str, Field(min_length=1, max_length=40)]
@@ -158,7 +158,8 @@ def price_out(price: TenantPrice) -> PriceOut:
 def effective_price_out(resource: Resource, found: Price | UnitPrice) -> EffectivePriceOut:
     """Renders the price that is in force."""
     if isinstance(found, UnitPrice):
-        amounts, name, tiers = {"each": found.each}, found.name, []
+        amounts: Mapping[str, Decimal] = {EACH: found.each}
+        name, tiers = found.name, list[TierOut]()
     else:
         bounds = sorted(one.above for one in found.tokens.tiers)
         amounts, name = _named(found.tokens.of(0)), found.model

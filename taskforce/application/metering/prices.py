@@ -24,7 +24,7 @@ from taskforce.core.interfaces.store import Records, Store
 
 @dataclass(frozen=True, slots=True)
 class PriceOptions:
-    """How a price is set.
+    """Options of setting a price.
 
     Attributes:
         custom: Whether the model may be one that the bundled map does not know.
@@ -172,12 +172,13 @@ async def effective_price(
 
 
 async def _unknown(tenant_id: str, bundled: BundledPriceMap, resource: Resource, name: str) -> Missing:
-    reasons = [f"No price of {resource.value} {name!r} is in force."]
+    reasons: list[str] = []
     if resource.has_tokens:
         reasons += bundled.notes(name)
         nearest = None if bundled.key(name) else await in_thread(tenant_id, bundled.nearest, name)
         reasons += [f"Did you mean {nearest}?"] if nearest else []
-    return Missing("price_unknown", " ".join(reasons))
+    hint = " ".join(["", *reasons])
+    return Missing("price_unknown", f"No price of {resource.value} {name!r} is in force.{hint}")
 
 
 def snapshot(price: TenantPrice) -> Mapping[str, object]:

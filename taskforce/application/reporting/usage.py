@@ -20,7 +20,7 @@ MAX_RECORDS: Final = 100_000
 
 
 class UsageType(StrEnum):
-    """What a record counts."""
+    """The quantity that a record counts."""
 
     INPUT_TOKENS = "input_tokens"
     """All tokens of prompts."""

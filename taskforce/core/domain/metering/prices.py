@@ -26,7 +26,7 @@ _FALLBACKS: Final[Mapping[TokenPart, TokenPart]] = {
 
 
 class Resource(StrEnum):
-    """What has a price."""
+    """Resources that have prices."""
 
     MODEL = "model"
     """Tokens of a language model, by its LiteLLM name."""
@@ -173,7 +173,7 @@ class UnitPrice:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What an effect costs, fixed when it is recorded.
+    """The cost of an effect, fixed when it is recorded.
 
     Attributes:
         cost: The exact amount.

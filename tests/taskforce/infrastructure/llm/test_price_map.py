@@ -130,7 +130,7 @@ def test_what_runs_here_is_free_and_what_is_unknown_has_no_price(bundled: PriceM
     for model in ("offline/demo", "ollama/mistral"):
         price = bundled.price(model)
         assert price is not None
-        assert (cost_of(TokenCounts(10_000, 10_000), price), price.source) == (0, "free")
+        assert (cost_of(TokenCounts(10_000, 10_000), price), price.source) == (Decimal(0), "free")
     assert bundled.price("acme/unheard-of") is None
 
 
@@ -149,7 +149,7 @@ def test_what_is_priced_by_image_or_second_is_told_beside_the_price(bundled: Pri
 
 
 def test_a_damaged_entry_has_no_price_and_breaks_nothing() -> None:
-    broken = {
+    broken: dict[str, dict[str, object]] = {
         "a": {"input_cost_per_token": Decimal("NaN")},
         "b": {"input_cost_per_token": -1, "output_cost_per_token": 1},
         "c": {"tiered_pricing": "none"},

@@ -145,9 +145,9 @@ class Book:
 def test_a_charge_says_what_the_price_came_from_and_an_unknown_price_is_none() -> None:
     charge = model_charge(Book(), "known", TokenCounts(1_000_000, 0), NOW)
     assert charge is not None
-    assert (charge.cost, charge.currency, charge.source) == (3, "USD", "test")
+    assert (charge.cost, charge.currency, charge.source) == (Decimal(3), "USD", "test")
     assert model_charge(Book(), "unknown", TokenCounts(), NOW) is None
     stored = unit_charge(Book(), Resource.STORAGE, "", NOW, quantity=10**12)
     assert stored is not None
-    assert (stored.cost, stored.currency) == (4, "EUR")
+    assert (stored.cost, stored.currency) == (Decimal(4), "EUR")
     assert unit_charge(Book(), Resource.TOOL, "calculator", NOW) is None
