@@ -251,6 +251,16 @@ def print_end(console: Console, run: Document, base_url: str) -> None:
     print_links(console, run, base_url)
 
 
+_TOKENS_TOLD = {
+    "cached": "cached",
+    "cache_write": "written to the cache",
+    "reasoning": "reasoning",
+    "wasted": "wasted",
+    "estimated": "estimated",
+}
+"""What is told of a run's tokens where it is not 0, by its name in the API."""
+
+
 def summary(run: Document) -> Text:
     """Renders one line: status, steps, tools, tokens, time."""
     status, tokens = run.text("status"), run.child("tokens")
@@ -268,7 +278,8 @@ def summary(run: Document) -> Text:
         line.append(f" ({one_line(retry.text('code'))})")
     line.append(f" · {run.number('steps')} steps · {run.number('tool_calls')} tool calls")
     line.append(f" · {tokens.number('total'):,} tokens ({tokens.number('input'):,} in, {tokens.number('output'):,} out")
-    line.append(f", {tokens.number('wasted'):,} wasted)" if tokens.number("wasted") else ")")
+    told = [f", {tokens.number(name):,} {said}" for name, said in _TOKENS_TOLD.items() if tokens.number(name)]
+    line.append(f"{''.join(told)})")
     started, finished = run.time("started_at") or run.time("created_at"), run.time("finished_at")
     if started and finished:
         line.append(f" · {duration((finished - started).total_seconds() * _SECOND_MS)}")

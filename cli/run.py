@@ -36,6 +36,7 @@ def run(
     context: Annotated[
         list[str] | None, typer.Option("--context", help="k=v, or @file.json with an object; may be given again.")
     ] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="k=v, to report usage by; may be given again.")] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Start it and leave.")] = False,
     cancel_on_interrupt: Annotated[
         bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C cancels the run instead of asking.")
@@ -52,7 +53,7 @@ def run(
     text = read_input() if mission == "-" else mission
     order: dict[str, object] = {"mission": text, "context": read_context(context or []) or None}
     order |= {"agent_id": agent, "profile": profile, "model": model, "session_id": session, "max_steps": max_steps}
-    order |= {"version": version, "alias": alias}
+    order |= {"version": version, "alias": alias, "tags": read_tags(tag or []) or None}
     gateway = open_gateway(url, token)
     try:
         started = gateway.start({name: value for name, value in order.items() if value is not None})
@@ -145,6 +146,24 @@ def read_context(given: list[str]) -> dict[str, object]:
         else:
             raise Trouble(Exit.USAGE, "context_invalid", f"--context takes k=v or @file.json, not {item!r}.")
     return context
+
+
+def read_tags(given: list[str]) -> dict[str, str]:
+    """Reads `--tag`.
+
+    Args:
+        given: `k=v`, later ones win.
+
+    Raises:
+        Trouble: One is something else.
+    """
+    tags: dict[str, str] = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not (equals and name):
+            raise Trouble(Exit.USAGE, "tags_invalid", f"--tag takes k=v, not {item!r}.")
+        tags[name] = value
+    return tags
 
 
 def _context_file(path: Path) -> dict[str, object]:

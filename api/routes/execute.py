@@ -80,4 +80,5 @@ def _run_request(asked: ExecuteIn, body: object, key: str | None, caller: Caller
         idempotency_key=key,
         body=body if isinstance(body, dict) else {},
         facts=caller.facts,
+        tags=asked.tags,
     )

@@ -41,6 +41,9 @@ class ExecuteIn(RequestBody):
         max_tokens: Input and output tokens at most.
         max_seconds: Seconds of active time at most.
         model: A LiteLLM name that the deployment offers; several, separated by commas, are a fallback list.
+        tags: Labels for reports of usage and cost, at most 10: names of `[a-z0-9_.-]{1,64}`, values of 1 to 256 visible
+            characters. `department` and `cost_center` count where neither the user's attributes nor the agent's
+            metadata name one.
     """
 
     mission: MessageText
@@ -54,6 +57,7 @@ class ExecuteIn(RequestBody):
     max_tokens: Annotated[int, Field(ge=1, le=10**12)] | None = None
     max_seconds: Annotated[int, Field(ge=1, le=366 * 86_400)] | None = None
     model: ModelNames | None = None
+    tags: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_agent(self) -> Self:
@@ -178,6 +182,20 @@ class RetryOut(BaseModel):
     message: str
 
 
+class AttributionOut(BaseModel):
+    """To whom the run is charged.
+
+    Attributes:
+        department: By the user's attributes, the agent's metadata or the tags, in this order.
+        cost_center: Likewise.
+        tags: As the request named them.
+    """
+
+    department: str | None
+    cost_center: str | None
+    tags: dict[str, str]
+
+
 class RunOut(BaseModel):
     """A run.
 
@@ -212,6 +230,7 @@ class RunOut(BaseModel):
     tokens: TokensOut
     limits: LimitsOut
     models: list[str]
+    attribution: AttributionOut
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -296,6 +315,7 @@ def run_out(run: Run, temporal_ui: str | None, *, listed: bool = False, whole_an
         tokens=tokens_out(run.totals),
         limits=LimitsOut(max_steps=limits.max_steps, max_tokens=limits.max_tokens, max_seconds=limits.max_seconds),
         models=list(spec.agent.models),
+        attribution=AttributionOut.model_construct(**asdict(spec.attribution)),
         created_at=spec.created_at,
         started_at=run.started_at,
         finished_at=run.finished_at,

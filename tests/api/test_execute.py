@@ -77,6 +77,11 @@ async def test_agent_profile_model_and_limits_can_be_chosen(operator: httpx.Asyn
         ({"mission": None}, 422, "request_invalid"),
         ({"mission": "x", "context": []}, 422, "request_invalid"),
         ({"mission": "x", "context": {"much": "y" * 100_001}}, 422, "context_too_large"),
+        ({"mission": "x", "tags": {"Team": "x"}}, 422, "tags_invalid"),
+        ({"mission": "x", "tags": {"team": "\x00"}}, 422, "tags_invalid"),
+        ({"mission": "x", "tags": {f"t{n}": "x" for n in range(11)}}, 422, "tags_invalid"),
+        ({"mission": "x", "tags": {"team": 1}}, 422, "request_invalid"),
+        ({"mission": "x", "tags": ["team"]}, 422, "request_invalid"),
         ({"mission": "x", "model": "a\nb"}, 422, "request_invalid"),
         ({"mission": "x", "model": "lm_studio/any"}, 422, "model_not_offered"),
         ({"mission": "x", "model": "openai/a, llamafile/any"}, 422, "model_not_offered"),
@@ -166,3 +171,10 @@ async def test_a_committed_run_is_accepted_although_temporal_is_down(
     async with database.tenant(tenant) as records:
         late = await records.due_rows.claim(DueKind.RUN_START, parts.clock(), parts.clock(), 100)
     assert [row.row_id for row in late] == [accepted["run_id"]]
+
+
+async def test_a_run_shows_to_whom_it_is_charged(operator: httpx.AsyncClient) -> None:
+    tags = {"department": "sales", "project.x": "Größe & Co."}
+    accepted = await execute(operator, tags=tags)
+    run = (await operator.get(accepted["links"]["self"])).json()
+    assert run["attribution"] == {"department": "sales", "cost_center": None, "tags": tags}

@@ -67,7 +67,16 @@ async def test_steps_show_thought_calls_words_and_tokens(
 
     assert (first["step"], first["thought"], first["duration_ms"]) == (1, "I think.", 12)
     assert [(word["author_id"], word["text"]) for word in first["words"]] == [("otto", "Hurry.")]
-    assert first["tokens"] == {"input": 110, "output": 20, "cached": 30, "wasted": 10, "total": 130}
+    assert first["tokens"] == {
+        "input": 110,
+        "output": 20,
+        "cached": 30,
+        "cache_write": 40,
+        "reasoning": 6,
+        "wasted": 10,
+        "estimated": 10,
+        "total": 130,
+    }
     assert first["models"] == ["openai/a", "openai/b"]
     plan = [{"text": "Look", "status": "done"}, {"text": "Leap", "status": "pending"}]
     assert first["todo"] == plan

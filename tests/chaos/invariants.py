@@ -13,7 +13,10 @@ from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.missions import Missions
 
-_SPENT = "SELECT step, call FROM usage_records WHERE tenant_id = $1 AND run_id = $2 AND error_code IS NULL"
+_SPENT = """
+SELECT step, call FROM usage_records
+WHERE tenant_id = $1 AND run_id = $2 AND (kind = 'model' AND error_code IS NULL OR kind = 'tool')
+"""
 
 
 async def eventually(true: Callable[[], Awaitable[bool]], seconds: float = 120.0) -> None:

@@ -30,8 +30,8 @@ _ROWS = {
     "audited": "SELECT action, count(*) FROM audit_events WHERE tenant_id = $1 AND outcome <> 'denied' GROUP BY action",
     "ended twice": "SELECT resource_id, count(*) FROM audit_events WHERE tenant_id = $1 AND action = 'run.end'"
     " GROUP BY resource_id HAVING count(*) > 1",
-    "spent twice": "SELECT run_id, step, call, count(*) FROM usage_records WHERE tenant_id = $1 AND error_code IS NULL"
-    " GROUP BY run_id, step, call HAVING count(*) > 1",
+    "spent twice": "SELECT run_id, step, call, count(*) FROM usage_records WHERE tenant_id = $1"
+    " AND (error_code IS NULL OR kind <> 'model') GROUP BY run_id, step, call HAVING count(*) > 1",
     "not spent": "SELECT run_id, step, call FROM transcript t WHERE tenant_id = $1 AND kind = 'reply' AND NOT EXISTS"
     " (SELECT FROM usage_records u WHERE (u.tenant_id, u.run_id, u.step, u.call) = (t.tenant_id, t.run_id, t.step, 0))",
     "without an outcome": "SELECT run_id, step, call FROM run_effects e WHERE tenant_id = $1 AND NOT EXISTS (SELECT"

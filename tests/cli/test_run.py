@@ -70,12 +70,15 @@ def test_json_gives_a_line_an_event_and_at_last_the_run(gateway: Serve, taskforc
     assert (lines[-1]["run_id"], lines[-1]["answer"]) == (RUN, ANSWER)
 
 
+TAGS = ["--tag", "team=a=b", "--tag", "project=x"]
+
+
 def test_everything_that_was_asked_for_is_sent(gateway: Serve, taskforce: Cli, tmp_path: Path) -> None:
     stub = gateway(SIMPLE)
     file = tmp_path / "more.json"
     file.write_text('{"customer": {"id": 7}}')
     options = ["--agent", "a1", "--model", "m1,m2", "--session", "acme-corp:session-1", "--max-steps", "3"]
-    done = taskforce("run", "-", *options, "--context", "k=v=w", "--context", f"@{file}", given="from a file")
+    done = taskforce("run", "-", *options, "--context", "k=v=w", "--context", f"@{file}", *TAGS, given="from a file")
     assert done.code == 0, done.err
     assert stub.posted("/agents/execute") == [
         {
@@ -85,6 +88,7 @@ def test_everything_that_was_asked_for_is_sent(gateway: Serve, taskforce: Cli, t
             "model": "m1,m2",
             "session_id": "acme-corp:session-1",
             "max_steps": 3,
+            "tags": {"team": "a=b", "project": "x"},
         }
     ]
 
@@ -262,7 +266,16 @@ def test_a_refused_mission_is_one_clear_line(gateway: Serve, taskforce: Cli) -> 
     assert done.err == "✗ The body is wrong. [mission: too long] (validation_failed, request req-7)\n"
 
 
-@pytest.mark.parametrize("given", [["--context", "novalue"], ["--context", "@missing.json"], ["--max-steps", "0"]])
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--context", "novalue"],
+        ["--context", "@missing.json"],
+        ["--max-steps", "0"],
+        ["--tag", "team"],
+        ["--tag", "=x"],
+    ],
+)
 def test_wrong_usage_asks_the_gateway_nothing(gateway: Serve, taskforce: Cli, given: list[str]) -> None:
     stub = gateway([])
     assert taskforce("run", "x", *given).code == 2

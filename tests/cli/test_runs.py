@@ -116,3 +116,17 @@ def test_a_halted_run_says_who_pulled_the_switch_and_not_when_it_is_tried() -> N
     retry = {"attempt": 1, "next_at": "2026-01-15T12:00:07+00:00", "code": "halted", "message": "ada pulled it."}
     run = {"run_id": RUN, "status": "waiting", "waiting_for": "a kill switch to be let go", "retry": retry}
     assert summary(Document(run)).plain.startswith("waiting for a kill switch to be let go (ada pulled it.) · ")
+
+
+def test_the_tokens_of_a_run_are_told_in_their_parts_where_there_are_some() -> None:
+    tokens = {
+        "input": 1_000,
+        "output": 200,
+        "cached": 600,
+        "reasoning": 50,
+        "wasted": 0,
+        "estimated": 7,
+        "total": 1_200,
+    }
+    line = summary(Document({"run_id": RUN, "status": "completed", "tokens": tokens})).plain
+    assert "1,200 tokens (1,000 in, 200 out, 600 cached, 50 reasoning, 7 estimated)" in line

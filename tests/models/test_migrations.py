@@ -171,6 +171,45 @@ async def test_what_is_unsealed_before_the_queue_is_sealed_after_it(empty: str) 
     assert await with_connection(empty, queued) == [f"{name} {n}" for name in ("acme", "globex") for n in (9, 8, 0)]
 
 
+USAGE = """
+INSERT INTO usage_records (tenant_id, run_id, step, call, attempt, part, user_id, agent_id, {model}, input_tokens,
+                           output_tokens, cached_tokens, duration_ms, at)
+VALUES ('{tenant}', '00000000-0000-7000-8000-000000000001', {step}, 0, 1, 0, 'ada', 'a', 'x', 1, 1, 0, 1, now())
+"""
+
+
+async def test_usage_of_before_and_of_old_workers_has_its_kind(empty: str) -> None:
+    def add(connection: sa.Connection, step: int) -> None:
+        for tenant in ("acme", "globex"):
+            connection.execute(sa.text(f"SELECT set_config('app.tenant_id', '{tenant}', true)"))
+            for place, model in enumerate(("model", "tool")):
+                connection.execute(sa.text(USAGE.format(tenant=tenant, model=model, step=step + place)))
+
+    def before(connection: sa.Connection) -> None:
+        command.upgrade(config(connection), "0032")
+        for tenant in ("acme", "globex"):
+            for statement in LOG_OF_BEFORE.format(tenant).split(";")[:2]:
+                connection.execute(sa.text(statement))
+        add(connection, 1)
+
+    def kinds(connection: sa.Connection) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+        for tenant in ("acme", "globex"):
+            connection.execute(sa.text(f"SELECT set_config('app.tenant_id', '{tenant}', true)"))
+            rows = connection.execute(
+                sa.text("SELECT tenant_id, kind FROM usage_records WHERE NOT rolled_up ORDER BY step")
+            )
+            found += [tuple(row) for row in rows]
+        return found
+
+    await with_connection(empty, before)
+    await runner.upgrade(empty)
+    await with_connection(empty, lambda connection: add(connection, 3))
+    assert await with_connection(empty, kinds) == [
+        (tenant, kind) for tenant in ("acme", "globex") for kind in ("model", "tool") * 2
+    ]
+
+
 async def test_the_log_of_a_deleted_tenant_is_kept_for_23_hours_unless_the_owner_says_otherwise(empty: str) -> None:
     await runner.upgrade(empty)
     grace = sa.text("SELECT extract(epoch FROM tenant_log_grace())")

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 from taskforce.application.idempotency import IdempotentCall, claim, earlier
@@ -13,6 +13,7 @@ from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Invalid, Limited
 from taskforce.core.domain.ids import missing, new_id
 from taskforce.core.domain.json_limits import check_document
+from taskforce.core.domain.metering.attribution import Attribution, check_tags
 from taskforce.core.domain.runs.kill_switches import RELEASE_SECONDS, require_released
 from taskforce.core.domain.runs.run import AgentDefinition, Limits, RunSpec
 from taskforce.core.domain.runs.transcript import Entry, EntryKind, mission_text
@@ -39,6 +40,7 @@ class NewRun:
         session_id: The session to continue, or None for a new one.
         idempotency_key: The idempotency key of the HTTP request, if any.
         body: The body of the request, to tell a repeated request from another one.
+        tags: The tags of the request; see `Attribution`.
     """
 
     actor: Actor
@@ -50,6 +52,7 @@ class NewRun:
     session_id: str | None
     idempotency_key: str | None
     body: Mapping[str, object]
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def tenant_id(self) -> str:
@@ -89,7 +92,7 @@ async def create_run(store: Store, mission: NewRun) -> AcceptedRun:
     Raises:
         Missing: `session_not_found`: it is malformed, of another tenant or of another user.
         Invalid: `idempotency_key_reused` when the key was used with another body, `context_too_large`,
-            `context_malformed`.
+            `context_malformed`, `tags_invalid`.
         Limited: `too_many_sessions`.
         Conflict: `version_not_published` or `version_draining`: the agent's version was taken out of use meanwhile.
         Unavailable: `halted`: a kill switch is pulled.
@@ -99,6 +102,7 @@ async def create_run(store: Store, mission: NewRun) -> AcceptedRun:
     check_document(mission.context, "context")
     if len(json.dumps(mission.context, default=str)) > MAX_CONTEXT:
         raise Invalid("context_too_large", f"`context` may hold at most {MAX_CONTEXT} characters of JSON.")
+    check_tags(mission.tags)
     now = mission.actor.now
     async with store.tenant(mission.tenant_id) as records:
         spec = _spec(mission)
@@ -169,6 +173,7 @@ def _spec(mission: NewRun) -> RunSpec:
         key_id=principal.key_id,
         claimed_roles=None if principal.claims is None else principal.claims.roles,
         claimed_attributes=None if principal.claims is None else principal.claims.attributes,
+        attribution=Attribution.resolve(principal.user.attributes, mission.agent.attribution, mission.tags),
     )
 
 

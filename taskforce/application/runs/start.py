@@ -49,6 +49,7 @@ class RunRequest:
         body: The body of the request, to tell a repeated request from another one.
         facts: Facts about the request that the product has established, such as the client's address, for policy
             conditions.
+        tags: The tags of the request; see `Attribution`.
     """
 
     mission: str
@@ -58,6 +59,7 @@ class RunRequest:
     idempotency_key: str | None = None
     body: Mapping[str, object] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ def _new(actor: Actor, request: RunRequest, chosen: SelectedAgent) -> NewRun:
         session_id=request.session_id,
         idempotency_key=request.idempotency_key,
         body=request.body,
+        tags=request.tags,
     )
 
 

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Invalid, Missing
+from taskforce.core.domain.metering.attribution import Attribution
 from taskforce.core.domain.runs.loop_limits import LOOP_RANGES, LoopLimits
 from taskforce.core.domain.runs.reply_times import REPLY_TIME_NAMES, ReplyTimes, ReplyTimeSettings
 from taskforce.core.domain.runs.run import AgentDefinition, Limits
@@ -128,6 +129,7 @@ class Profile(Section):
             approval=self.terms(),
             loop=self.loop_limits(),
             reply_times={model: ReplyTimes(**self.reply_times().of(model)) for model in models},
+            attribution=Attribution.read(self.agent.metadata),
         )
 
     def loop_limits(self) -> LoopLimits:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from taskforce.core.domain.metering.attribution import COST_CENTER, DEPARTMENT, LABEL, label
 from taskforce.core.domain.runs.loop_limits import LoopLimits
 from taskforce.core.domain.runs.reply_times import LONGEST_REPLY, MOST_PATTERNS
 from taskforce.core.domain.runs.run import DEFAULT_MAX_SECONDS, DEFAULT_MAX_STEPS, DEFAULT_MAX_TOKENS, HARD_MAX_STEPS
@@ -75,6 +76,13 @@ class LimitsSection(ReplyTimesSection):
     models: Annotated[Mapping[str, ModelTimesSection], Field(max_length=MOST_PATTERNS)] = Field(default_factory=dict)
 
 
+def _charged(metadata: Mapping[str, object]) -> Mapping[str, object]:
+    for name in (DEPARTMENT, COST_CENTER):
+        if metadata.get(name) is not None and label(metadata[name]) is None:
+            raise ValueError(f"{name} {LABEL}")
+    return metadata
+
+
 class AgentSection(Section):
     """Configures the profile's agent.
 
@@ -90,6 +98,8 @@ class AgentSection(Section):
         fallbacks: LiteLLM names to try when the model is not available.
         require_approval: Tools of which each call needs a person's approval.
         limits: The limits of a run besides its steps.
+        metadata: `department` and `cost_center`, to which runs are charged whose users' attributes name none; the rest
+            is informative.
     """
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "assistant"
@@ -103,6 +113,7 @@ class AgentSection(Section):
     fallbacks: tuple[Name, ...] = ()
     require_approval: tuple[Name, ...] = ()
     limits: LimitsSection = LimitsSection()
+    metadata: Annotated[Mapping[str, object], AfterValidator(_charged)] = Field(default_factory=dict)
 
 
 class ApprovalsSection(Section):

@@ -8,6 +8,7 @@ from taskforce.core.domain.canonical_json import canonical_json
 from taskforce.core.domain.document_reader import Part, Problems
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.json_limits import check_document, parts_in
+from taskforce.core.domain.metering.attribution import COST_CENTER, DEPARTMENT, LABEL, Attribution, label
 from taskforce.core.domain.runs.loop_limits import LOOP_RANGES
 from taskforce.core.domain.runs.reply_times import (
     LONGEST_REPLY,
@@ -80,6 +81,7 @@ class Instructions:
         max_reply_tokens: Cap of one reply, if set.
         loop: The `LoopLimits` that it sets; the others come from the deployment's profile.
         reply_times: The time limits of replies that it sets; likewise.
+        attribution: To whom its runs are charged where their users' attributes do not say.
     """
 
     system_prompt: str
@@ -92,6 +94,7 @@ class Instructions:
     max_reply_tokens: int | None
     loop: Mapping[str, int] = field(default_factory=dict)
     reply_times: ReplyTimeSettings = field(default_factory=ReplyTimeSettings)
+    attribution: Attribution = field(default_factory=Attribution)
 
 
 def check_definition(definition: Definition) -> None:
@@ -166,6 +169,7 @@ def instructions_of(definition: Definition) -> Instructions:
                 for pattern, one in _mapping(limits.get(MODEL_TIMES)).items()
             },
         ),
+        attribution=Attribution.read(_mapping(definition.get("metadata"))),
     )
 
 
@@ -200,6 +204,10 @@ def _problems(definition: Definition, offered: Offered) -> Iterator[Problem]:
         yield from _in_range(_mapping(limits), name, most, "limits.", least)
     yield from _reply_times(_mapping(limits))
     yield from _temperature(definition.get("temperature"))
+    for name in (DEPARTMENT, COST_CENTER):
+        value = _mapping(definition.get("metadata")).get(name)
+        if value is not None and label(value) is None:
+            yield Problem(f"metadata.{name}", LABEL)
 
 
 def _reply_times(limits: Mapping[str, object]) -> Iterator[Problem]:

@@ -11,13 +11,15 @@ COST_CENTER = "cost_center"
 MOST_TAGS = 10
 LONGEST_TAG_NAME = 64
 LONGEST_LABEL = 256
+LABEL = f"is a text of 1 to {LONGEST_LABEL} visible characters, or a whole number."
+"""Says what a department or cost center is."""
 
 _TAG_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.-")
 
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """To whom the usage of a run is charged.
+    """To whom the usage of a run is charged; of an agent, to whom that of its runs is where their users do not say.
 
     Attributes:
         department: The department, if any.
@@ -30,20 +32,29 @@ class Attribution:
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
-    def resolve(cls, user: Mapping[str, object], agent: Mapping[str, object], tags: Mapping[str, str]) -> "Attribution":
+    def read(cls, facts: Mapping[str, object]) -> "Attribution":
+        """Reads department and cost center from a user's attributes, an agent's metadata, or tags.
+
+        Args:
+            facts: They may hold anything; what is no label counts as none.
+        """
+        return cls(label(facts.get(DEPARTMENT)), label(facts.get(COST_CENTER)))
+
+    @classmethod
+    def resolve(cls, user: Mapping[str, object], agent: "Attribution", tags: Mapping[str, str]) -> "Attribution":
         """Returns the attribution of a new run. Of department and cost center each, the first that names one decides.
 
         Args:
             user: The user's attributes. They are administered, so no caller charges another department.
-            agent: The metadata of the agent.
+            agent: That of the agent.
             tags: The tags of the request, checked.
         """
-        sources = (user, agent, tags)
-        return cls(_first(DEPARTMENT, sources), _first(COST_CENTER, sources), dict(tags))
-
-
-def _first(name: str, sources: tuple[Mapping[str, object], ...]) -> str | None:
-    return next((found for one in sources if (found := label(one.get(name))) is not None), None)
+        own, asked = cls.read(user), cls.read(tags)
+        return cls(
+            department=own.department or agent.department or asked.department,
+            cost_center=own.cost_center or agent.cost_center or asked.cost_center,
+            tags=dict(tags),
+        )
 
 
 def label(value: object) -> str | None:

@@ -151,6 +151,7 @@ class AgentDefinition:
         loop: Limits of its runs' loop.
         reply_times: Time limits of a reply by model; one without an entry has the default ones, as have runs stored
             before the field.
+        attribution: To whom its runs are charged where their users' attributes do not say.
     """
 
     agent_id: str
@@ -166,6 +167,7 @@ class AgentDefinition:
     approval_roles: tuple[str, ...] = ()
     loop: LoopLimits = field(default_factory=LoopLimits)
     reply_times: Mapping[str, ReplyTimes] = field(default_factory=dict)
+    attribution: Attribution = field(default_factory=Attribution)
 
     @property
     def label(self) -> str:

@@ -103,4 +103,5 @@ class ResolvedVersion:
             pinned=self.pinned,
             loop=loop.changed(says.loop),
             reply_times=times,
+            attribution=says.attribution,
         )

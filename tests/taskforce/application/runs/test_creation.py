@@ -1,20 +1,23 @@
 """Asking for a run."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from taskforce.application.runs.creation import MAX_CONTEXT, AcceptedRun, create_run
 from taskforce.application.runs.lifecycle import settle
 from taskforce.application.sweeps import DueSweep
 from taskforce.core.domain.errors import DomainError, Invalid, Missing
 from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.metering.attribution import Attribution
 from taskforce.core.domain.runs.run import RunStatus
 from taskforce.core.interfaces.due_rows import DueKind, DueRow
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.isolated_sweeps import Alone
-from tests.taskforce.application.scenario import Stage
+from tests.taskforce.application.scenario import AGENT, Stage
 
 
 async def refusal(stage: Stage, **changes: object) -> DomainError:
@@ -111,3 +114,27 @@ async def test_a_terminated_run_that_is_erased_meanwhile_does_not_keep_the_rows_
     for run_id in (new_id(), terminated):
         await settle(stage.lifecycle, stage.tenant_id, run_id)
     assert (await stage.run(terminated)).error_code == "run_terminated"
+
+
+async def test_a_run_is_charged_by_its_users_attributes_its_agent_and_its_tags(stage: Stage) -> None:
+    principal = stage.acting().principal
+    user = replace(principal.user, attributes={"department": "sales"})
+    actor = replace(stage.acting(), principal=replace(principal, user=user))
+    agent = replace(AGENT, attribution=Attribution("marketing", "M-1"))
+    tags = {"department": "finance", "project": "x"}
+    accepted = await stage.accepted(actor=actor, agent=agent, tags=tags)
+    spec = (await stage.run(accepted.run_id)).spec
+    assert spec.attribution == Attribution("sales", "M-1", tags)
+    assert spec.attribution.tags == tags
+    assert spec.agent.attribution == agent.attribution
+
+
+async def test_tags_that_cannot_be_charged_to_are_refused(stage: Stage) -> None:
+    assert (await refusal(stage, tags={"Team": "x"})).code == "tags_invalid"
+
+
+async def test_a_run_that_an_older_gateway_has_stored_is_charged_to_nobody(stage: Stage) -> None:
+    run_id = (await stage.accepted(tags={"project": "x"})).run_id
+    async with stage.database.tenant(stage.tenant_id) as records:
+        await records.users._connection.change(sa.text("UPDATE runs SET attribution = NULL"))
+    assert (await stage.run(run_id)).spec.attribution == Attribution()

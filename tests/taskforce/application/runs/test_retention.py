@@ -154,8 +154,10 @@ async def test_usage_holds_ids_and_numbers_only(catalog: asyncpg.Connection) -> 
         "SELECT column_name::text AS name FROM information_schema.columns "
         "WHERE table_name = 'usage_records' AND data_type = 'text'"
     )
-    # Names of people, agents, models, tools and kinds of failure. A text that is added here must be none of the run's.
-    assert {row["name"] for row in rows} == {"tenant_id", "user_id", "agent_id", "model", "tool", "error_code"}
+    # Names of people, agents, models, tools, departments, kinds. A text that is added here must be none of the run's.
+    ids = {"tenant_id", "user_id", "agent_id", "session_id"}
+    names = {"agent_version", "model", "provider", "tool", "department", "cost_center", "currency", "price_source"}
+    assert {row["name"] for row in rows} == ids | names | {"kind", "error_code", "estimated"}
 
 
 async def test_a_run_is_kept_to_the_second(stage: Stage) -> None:

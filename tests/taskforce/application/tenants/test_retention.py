@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from taskforce.application.tenants import retention
 from taskforce.application.tenants.retention import erase_all_records, erase_records
+from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.runs.run import Ending, RunStatus
 from taskforce.core.domain.tenants.tenant import RecordKind, Tenant, TenantSettings
 from taskforce.infrastructure.persistence.database import Database
@@ -46,8 +47,8 @@ ADD: Mapping[RecordKind, str] = {
     ),
     RecordKind.USAGE: (
         "INSERT INTO usage_records (tenant_id, run_id, step, call, attempt, part, user_id, agent_id, input_tokens, "
-        f"output_tokens, cached_tokens, duration_ms, at) VALUES (:tenant, {ID}, 1, 0, 1, 0, 'alice', 'a', 1, 1, 0, 1, "
-        ":at)"
+        "output_tokens, cached_tokens, duration_ms, at, rolled_up) "
+        f"VALUES (:tenant, {ID}, 1, 0, 1, 0, 'alice', 'a', 1, 1, 0, 1, :at, true)"
     ),
 }
 
@@ -56,6 +57,7 @@ OF_RUN = (
     'INSERT INTO usage_records SELECT (r).* FROM (SELECT jsonb_populate_record(u, \'{{"run_id": "{}"}}\') AS r '
     "FROM usage_records u ORDER BY at LIMIT 1) copied"
 )
+NOT_ROLLED_UP = OF_RUN.replace('"{}"', '"{}", "rolled_up": false')
 TOLD = "SELECT details FROM audit_events WHERE action = 'answer.erase'"
 
 
@@ -163,6 +165,14 @@ async def test_usage_of_a_run_that_is_open_stays(keeping: Keeping) -> None:
     async with keeping.database.tenant(keeping.tenant_id) as records:
         await records.runs.close(run.run_id, Ending(RunStatus.FAILED), None, NOW)
     assert await erase_all_records(keeping, keeping.database, NOW) == 1
+
+
+async def test_usage_that_is_not_in_the_sums_yet_stays(keeping: Keeping) -> None:
+    await keeping.settings(usage_retention_days=DAYS)
+    async with keeping.database.tenant(keeping.tenant_id) as records:
+        await records.users._connection.change(sa.text(NOT_ROLLED_UP.format(new_id())))
+    assert await erase_all_records(keeping, keeping.database, NOW) == 2
+    assert await keeping.counts(RecordKind.USAGE) == [2]
 
 
 async def test_batches_are_erased_and_audited_one_by_one(keeping: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:

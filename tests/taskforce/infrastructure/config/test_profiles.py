@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from taskforce.core.domain.errors import Invalid, Missing
+from taskforce.core.domain.metering.attribution import Attribution
 from taskforce.core.domain.runs.reply_times import ReplyTimes
 from taskforce.infrastructure.config.profiles import Profile, list_profiles, load_profile
 from taskforce.infrastructure.config.sections import DEFAULT_SYSTEM_PROMPT
@@ -85,6 +86,16 @@ class TestTimesOfReplies:
     @pytest.mark.parametrize("times", ["{reply_second: 60}", "{reply_seconds: 0}", "60"])
     def test_a_wrong_one_of_a_model_is_refused(self, tmp_path: Path, times: str) -> None:
         assert "agent.limits.models.a/b" in refusal(tmp_path, f"agent: {{limits: {{models: {{a/b: {times}}}}}}}")
+
+
+class TestMetadata:
+    def test_names_to_whom_runs_are_charged(self, tmp_path: Path) -> None:
+        profile = written(tmp_path, "agent: {metadata: {department: sales, cost_center: 4711, owner: [ada]}}")
+        assert profile.problems == ()
+        assert profile.definition(("m",)).attribution == Attribution("sales", "4711")
+
+    def test_a_department_that_is_none_is_refused(self, tmp_path: Path) -> None:
+        assert "agent.metadata" in refusal(tmp_path, "agent: {metadata: {department: [sales]}}")
 
 
 class TestVariables:

@@ -6,6 +6,7 @@ from email.utils import format_datetime
 
 import pytest
 
+from taskforce.core.domain.metering.tokens import NO_TOKENS
 from taskforce.core.interfaces.llm import (
     ChatMessage,
     ModelFailure,
@@ -201,7 +202,9 @@ class TestUnavailable:
         failure = await failing(model, asking())
         assert isinstance(failure, ModelUnavailable)
         assert len(llm.requests) == 1
-        assert [(call.failed, call.tokens.input) for call in failure.calls] == [(failure.code, 0)]
+        assert [(call.failed, call.tokens, call.estimated) for call in failure.calls] == [
+            (failure.code, NO_TOKENS, None)
+        ]
 
     @pytest.mark.parametrize(
         "reply",
@@ -217,6 +220,7 @@ class TestUnavailable:
         assert call.failed == failure.code
         assert (call.tokens.output > 0) == bool(reply.content)
         assert (call.tokens.input > 0) == bool(reply.content)
+        assert call.estimated == ("cut_off" if reply.content else None)
 
     async def test_a_stream_that_ends_politely_is_whole(self, model: LiteLLMModel, llm: ScriptedLLM) -> None:
         llm.script([unfinished("Hello")])
@@ -348,6 +352,7 @@ async def test_cancelling_hangs_up_at_once(model: LiteLLMModel, llm: ScriptedLLM
         await call
     (made,) = gone.value.calls
     assert (made.failed, made.tokens.input > 0, made.tokens.output > 0) == ("cancelled", True, bool(reply.content))
+    assert made.estimated == "cut_off"
     assert call.cancelled()
     await llm.until(lambda it: it.hangups == 1)
 

@@ -554,6 +554,7 @@ class TestTokens:
         wild.says(events(delta(content="hi"), delta("stop"), chunk(**{"choices": [], **last}), DONE))
         (made,) = (await ask(model)).calls
         assert (made.tokens.input, made.tokens.output, made.tokens.cached) == counted
+        assert (made.estimated, made.provider) == (None, "openai")
 
     async def test_are_counted_by_a_tokenizer_where_the_server_does_not(
         self, model: LiteLLMModel, wild: WildLLM
@@ -562,6 +563,7 @@ class TestTokens:
         wild.says(events(delta(content=said), finish(usage=None)))
         (made,) = (await ask(model)).calls
         assert 400 <= made.tokens.output <= 1_000
+        assert made.estimated == "tokenizer"
 
     async def test_of_a_server_that_counts_hardly_any_are_ours(self, model: LiteLLMModel, wild: WildLLM) -> None:
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
@@ -569,3 +571,4 @@ class TestTokens:
         (made,) = (await ask(model, messages=(ChatMessage("user", "words " * 10_000),))).calls
         assert made.tokens.input > 5_000
         assert made.tokens.output > 5_000
+        assert made.estimated == "tokenizer"

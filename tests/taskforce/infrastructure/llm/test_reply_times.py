@@ -206,7 +206,10 @@ def test_what_is_no_token_does_not_begin_a_reply(
             assert isinstance(failure, ModelUnavailable)
             assert (failure.code, failure.details["limit"]) == ("model_timeout", "first_token_seconds")
             assert "first_token_seconds" in failure.message
-            assert (failure.calls[0].failed, failure.calls[0].tokens.output) == ("model_timeout", 0)
+            (made,) = failure.calls
+            assert (made.failed, made.tokens.output) == ("model_timeout", 0)
+            # We hung up, which the provider sees as it sees a cancellation: it charges for the prompt.
+            assert (made.estimated, made.tokens.input > 0) == ("cut_off", True)
             await talk.wild.hung_up.wait()
 
     run(test)
@@ -227,6 +230,7 @@ def test_a_silence_within_a_reply_is_told_and_may_pass(
             assert isinstance(failure, ModelUnavailable)
             assert (failure.code, failure.details["limit"]) == ("model_stalled", "between_tokens_seconds")
             assert failure.calls[0].tokens.output > 0
+            assert failure.calls[0].estimated == "cut_off"
             await talk.wild.hung_up.wait()
 
     run(test)

@@ -11,6 +11,7 @@ from taskforce.core.domain.catalog.definition import ANYTHING, Offered, instruct
 from taskforce.core.domain.catalog.definition_diff import differences
 from taskforce.core.domain.catalog.version import ALLOWED, Act, VersionStatus
 from taskforce.core.domain.errors import Conflict, DomainError, Invalid, Missing
+from taskforce.core.domain.metering.attribution import Attribution
 from taskforce.core.domain.runs.run import Limits
 from tests.fixtures.agents import GOOD, NOW, act, approved, made, published
 
@@ -311,3 +312,11 @@ def test_differences_name_places_within_objects() -> None:
         ("/a/c", "changed"), ("/d", "removed"), ("/e~0~1", "changed"), ("/f", "added"),
     ]  # fmt: skip
     assert differences(before, before) == ()
+
+
+def test_a_definition_names_to_whom_its_runs_are_charged() -> None:
+    charged = {**GOOD, "metadata": {"department": "sales", "cost_center": 4711, "owner": ["ada"]}}
+    assert instructions_of(charged).attribution == Attribution("sales", "4711")
+    assert instructions_of({**GOOD, "metadata": ["any"]}).attribution == Attribution()
+    wrong = {**GOOD, "metadata": {"department": ["sales"], "cost_center": ""}}
+    assert [one.path for one in problems_of(wrong)] == ["metadata.department", "metadata.cost_center"]

@@ -5,9 +5,11 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+import sqlalchemy as sa
 
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.metering.tokens import TokenCounts
+from taskforce.core.domain.metering.usage import ToolResource, UsageKind
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.runs.records import RunFilter
 from taskforce.core.domain.runs.run import FINAL, Ending, Limits, RunStatus, StopReason, Totals
@@ -273,3 +275,26 @@ async def test_a_page_shows_what_was_asked_for(database: Database, tenant: str, 
 
 def test_final_statuses_are_those_that_close_a_run() -> None:
     assert {status.value for status in FINAL} == {"completed", "incomplete", "failed", "cancelled"}
+
+
+async def test_a_tool_call_may_have_used_models_besides(database: Database, tenant: str) -> None:
+    asked = await queued(database, tenant)
+    used = (
+        ToolResource(UsageKind.RAG_QUERY),
+        ToolResource(UsageKind.EMBEDDING, "openai/small", "openai", TokenCounts(50), "tokenizer", 3),
+    )
+    entry = spending(asked.run_id, call=1, tool="search", duration_ms=9, resources=used)
+    async with database.tenant(tenant) as records:
+        for _ in range(2):
+            await records.usage.add(entry)
+        await records.runs.total(asked.run_id)
+        columns = "part, kind, model, provider, tool, input_tokens::int, estimated, duration_ms"
+        found = await records.users._connection.all(sa.text(f"SELECT {columns} FROM usage_records ORDER BY part"))
+        assert [tuple(row) for row in found] == [
+            (0, "tool", None, None, "search", 0, None, 9),
+            (1, "rag_query", None, None, "search", 0, None, 0),
+            (2, "embedding", "openai/small", "openai", "search", 50, "tokenizer", 3),
+        ]
+        # A run's limit of tokens is one of its models' calls.
+        assert await totals(records, asked.run_id) == Totals(tool_calls=1)
+        assert await records.usage.of_steps(asked.run_id, 0, 9) == []
