@@ -256,6 +256,7 @@ async def work(settings: Settings) -> None:
         # The import of LiteLLM, in a thread, keeps the loop waiting for tenths of a second at a time: a worker that has
         # begun to serve would hold everybody up.
         await preparing
+        await parts.foundation.bundled_prices.load()
         spare_collector()
         await stack.enter_async_context(
             sweeping(database, workflow_client, cases, audit_days=audit_section(profile).retention_days)

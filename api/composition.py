@@ -27,6 +27,7 @@ from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.identity import ResourceType
 from taskforce.core.interfaces.notifications import Live
+from taskforce.core.interfaces.prices import PriceCatalog
 from taskforce.core.interfaces.repositories.webhooks import WebhookUrls
 from taskforce.core.interfaces.tools import ToolSpec
 from taskforce.infrastructure.auth.issuers import Issuers
@@ -37,6 +38,7 @@ from taskforce.infrastructure.config.approvals import definition_rules
 from taskforce.infrastructure.config.auth import authentication_in, issuers_of
 from taskforce.infrastructure.config.profiles import Profile
 from taskforce.infrastructure.config.settings import Settings
+from taskforce.infrastructure.llm.price_map import BundledPrices
 from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Listener, Publisher, check_delivery
@@ -90,6 +92,7 @@ class GatewayContext:
         sign_in_limit: Bounds failed sign-ins by address.
         failed_sign_ins: Writes failed sign-ins to the audit log, in batches.
         in_flight: Bounds the streams, waits and exports that are open.
+        bundled_prices: The prices that come with the installation.
         closing: Set when the process is about to end: waiting requests and streams then return.
     """
 
@@ -115,6 +118,7 @@ class GatewayContext:
     sign_in_limit: SignInLimit = field(default_factory=lambda: SignInLimit(Rate.per_minute(FAILED_SIGN_INS)))
     in_flight: InFlight = field(default_factory=InFlight)
     failed_sign_ins: FailedSignInLog = field(init=False)
+    bundled_prices: PriceCatalog = field(default_factory=BundledPrices)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:

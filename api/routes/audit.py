@@ -1,6 +1,5 @@
 """Routes of the audit log: listing, export, and the anchor that an export is checked against."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,6 +9,7 @@ from pydantic import AwareDatetime
 from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed, may_still
 from api.schemas.audit import AnchorOut, AuditEventOut, anchor_out, audit_event_out
+from api.schemas.fields import utc
 from api.schemas.pages import PageOut
 from api.web.ndjson import ANCHOR, MEDIA_TYPE, LinesResponse, still
 from api.web.pagination import Cursor, Limit, page, parse_place, place_cursor
@@ -21,7 +21,6 @@ from taskforce.application.audit.export import (
     parse_after,
 )
 from taskforce.core.domain.audit.events import AuditFilter
-from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.paging import Page
 from taskforce.core.interfaces.identity import Permission
 
@@ -54,7 +53,7 @@ def audit_filter(
     Raises:
         Invalid: `time_invalid`.
     """
-    return AuditFilter(actor_id, action, resource_type, resource_id, outcome, _utc(since), _utc(until), _plain(key_id))
+    return AuditFilter(actor_id, action, resource_type, resource_id, outcome, utc(since), utc(until), _plain(key_id))
 
 
 @router.get("", name="list_audit_events")
@@ -106,11 +105,3 @@ async def read_audit_anchor(caller: Auditor, context: Context) -> AnchorOut:
 
 def _plain(key_id: UUID | None) -> str | None:
     return None if key_id is None else str(key_id)
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    try:
-        return None if moment is None else moment.astimezone(UTC)
-    # The first and the last hours that `datetime` holds may be outside of it in UTC.
-    except OverflowError:
-        raise Invalid("time_invalid", "There is no such time in UTC.") from None

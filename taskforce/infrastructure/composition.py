@@ -10,6 +10,7 @@ from taskforce.application.approvals.changes import ApprovalChanges
 from taskforce.application.approvals.decisions import ApprovalDecisions
 from taskforce.application.approvals.execution import ApprovalExecution
 from taskforce.application.approvals.handler import RequestHandler
+from taskforce.application.metering.price_books import PriceBooks
 from taskforce.application.runs.kill_switches import ReleaseLook
 from taskforce.application.runs.lifecycle import RunLifecycle
 from taskforce.application.runs.model_step import ModelStep
@@ -27,6 +28,7 @@ from taskforce.core.domain.identity.resource_roles import DeploymentNames
 from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.notifications import Live
+from taskforce.core.interfaces.prices import PriceCatalog
 from taskforce.core.interfaces.tools import ToolRunner
 from taskforce.core.interfaces.workflows import TenantHistories, WorkerRuns
 from taskforce.infrastructure.config.audit import content_rules
@@ -34,6 +36,7 @@ from taskforce.infrastructure.config.profiles import Profile
 from taskforce.infrastructure.config.settings import Settings
 from taskforce.infrastructure.config.webhooks import fixed_webhooks
 from taskforce.infrastructure.keys.derivation import derived_key
+from taskforce.infrastructure.llm.price_map import BundledPrices
 from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
@@ -93,6 +96,7 @@ class Foundation:
         tools: The tools; None where none is called, and no call edited.
         handlers: Request handlers besides those of `all_handlers`, by request type.
         named: The agents and tools that the deployment names; None where requests are not made.
+        bundled_prices: The prices that come with the installation.
     """
 
     database: Database
@@ -103,6 +107,7 @@ class Foundation:
     tools: ToolRunner | None = None
     handlers: Mapping[str, RequestHandler] = field(default_factory=dict)
     named: DeploymentNames | None = None
+    bundled_prices: PriceCatalog = field(default_factory=BundledPrices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,7 @@ class UseCases:
     Attributes:
         handlers: Request handlers, by request type.
         run_cache: Caches the specifications of runs.
+        prices: Caches the prices of the tenants.
         lifecycle: Begins and ends runs.
         release_look: Looks whether runs are halted.
         decisions: Checks, records and closes requests.
@@ -120,6 +126,7 @@ class UseCases:
 
     handlers: Mapping[str, RequestHandler]
     run_cache: RunCache
+    prices: PriceBooks
     lifecycle: RunLifecycle
     release_look: ReleaseLook
     decisions: ApprovalDecisions
@@ -150,11 +157,12 @@ class WorkerUseCases:
 def use_cases(on: Foundation) -> UseCases:
     """Builds the use cases that gateway, worker and recovery share."""
     handlers = {**on.handlers, **all_handlers(on.rules, on.tools, on.named)}
-    run_cache = RunCache(on.database)
+    run_cache, prices = RunCache(on.database), PriceBooks(on.bundled_prices, on.clock)
     return UseCases(
         handlers=handlers,
         run_cache=run_cache,
-        lifecycle=RunLifecycle(on.database, run_cache, on.live, on.clock),
+        prices=prices,
+        lifecycle=RunLifecycle(on.database, run_cache, on.live, on.clock, prices=prices),
         release_look=ReleaseLook(on.database, run_cache),
         decisions=ApprovalDecisions(
             on.database,
@@ -192,14 +200,32 @@ def worker_use_cases(
         histories: The histories of a tenant's workflows.
     """
     database, run_cache, said = on.database, cases.run_cache, Conversations(on.database)
-    policy = ToolCallPolicy(tools, on.clock, on.rules, StoredPolicies(database), definitions=on.definitions)
+    policy = ToolCallPolicy(
+        tools, on.clock, on.rules, StoredPolicies(database), prices=cases.prices, definitions=on.definitions
+    )
     return WorkerUseCases(
         tool_call_policy=policy,
         model_step=ModelStep(
-            database, run_cache, policy, model=model, tools=tools, live=on.live, clock=on.clock, conversations=said
+            database,
+            run_cache,
+            policy,
+            model=model,
+            tools=tools,
+            live=on.live,
+            clock=on.clock,
+            prices=cases.prices,
+            conversations=said,
         ),
         tool_step=ToolStep(
-            database, run_cache, policy, tools=tools, http=http, live=on.live, clock=on.clock, conversations=said
+            database,
+            run_cache,
+            policy,
+            tools=tools,
+            http=http,
+            live=on.live,
+            clock=on.clock,
+            prices=cases.prices,
+            conversations=said,
         ),
         execution=ApprovalExecution(database, on.clock, cases.handlers, runs, on.live),
         erasure=TenantErasure(

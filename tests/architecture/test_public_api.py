@@ -18,6 +18,9 @@ PUBLIC = {
     "taskforce.application.identity": ("RoleManager", "UserManager", "StateManager", "require_permission"),
     "taskforce.application.workflows": ("WorkflowManager", "ApprovalStatus"),
     "taskforce.application.workflows.approval": ("ApprovalWorkflow", "RequestType"),
+    "taskforce.application.reporting": ("UsageTracker", "CostCalculator"),
+    "taskforce.application.reporting.usage": ("UsageType",),
+    "taskforce.application.reporting.cost": ("ModelPricing",),
     "taskforce.infrastructure.auth.api_key_provider": ("APIKeyProvider",),
     "taskforce.infrastructure.auth.jwt_provider": ("JWTIdentityProvider", "JWTConfig", "create_test_jwt"),
 }

@@ -7,6 +7,7 @@ from datetime import datetime
 import structlog
 
 from taskforce.application.audit.events import agent_event
+from taskforce.application.metering.price_books import PriceBooks
 from taskforce.application.runs.effects import settle_effects
 from taskforce.application.runs.log_context import COMPLETED, STARTED, log_context
 from taskforce.application.runs.run_cache import RunCache
@@ -15,6 +16,7 @@ from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Missing
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.json_limits import Json
+from taskforce.core.domain.metering.prices import PriceBook
 from taskforce.core.domain.metering.usage import UsageEntry
 from taskforce.core.domain.runs.model_retry import ModelRetry
 from taskforce.core.domain.runs.questions import QUESTION_SHOWN, Question, call_of
@@ -56,13 +58,15 @@ class RunLifecycle:
         run_cache: The specifications of runs.
         live: Notifies watchers of runs.
         clock: The time, UTC.
+        prices: The prices of the tenants.
     """
 
-    def __init__(self, store: Store, run_cache: RunCache, live: Live, clock: Clock) -> None:
+    def __init__(self, store: Store, run_cache: RunCache, live: Live, clock: Clock, *, prices: PriceBooks) -> None:
         self._store = store
         self._run_cache = run_cache
         self._live = live
         self._clock = clock
+        self._prices = prices
 
     async def begin(self, tenant_id: str, run_id: str) -> RunSpec:
         """Marks a run as running; a second call changes nothing.
@@ -75,7 +79,7 @@ class RunLifecycle:
         """
         async with self._store.tenant(tenant_id) as records:
             spec = await self._run_cache.reread(records, tenant_id, run_id)
-            await begin(records, spec, self._clock())
+            await begin(records, spec, self._clock(), await self._prices.current(records))
         begun(self._live, spec)
         return spec
 
@@ -192,10 +196,10 @@ def _news(run: Run, waits: Waits, questions: Sequence[Question]) -> Iterator[tup
             yield "question.asked", {**asdict(question), "step": step, "call": call}
 
 
-async def begin(records: Records, spec: RunSpec, now: datetime) -> None:
+async def begin(records: Records, spec: RunSpec, now: datetime, book: PriceBook) -> None:
     """Marks a run as running within the caller's transaction, and counts it; a second call changes nothing."""
     await records.runs.begin(spec.run_id, "run.started", now)
-    await records.usage.add(UsageEntry.of_run(spec, now))
+    await records.usage.add(UsageEntry.of_run(spec, now).priced(book))
 
 
 def begun(live: Live, spec: RunSpec) -> None:

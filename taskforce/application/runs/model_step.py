@@ -7,6 +7,7 @@ from datetime import datetime
 
 import structlog
 
+from taskforce.application.metering.price_books import PriceBooks
 from taskforce.application.runs.closing_turn import CLOSING, answer_in_words
 from taskforce.application.runs.conversation_window import ConversationWindows, Window
 from taskforce.application.runs.lifecycle import Ended, begin, begun, close_by_reply
@@ -58,6 +59,7 @@ class ModelStep:
         tools: The deployment's tools.
         live: Notifies watchers of runs.
         clock: The time, UTC.
+        prices: The prices of the tenants.
         conversations: The cache of steps, for the tool calls and the next step.
     """
 
@@ -71,9 +73,11 @@ class ModelStep:
         tools: ToolRunner,
         live: Live,
         clock: Clock,
+        prices: PriceBooks,
         conversations: Conversations | None = None,
     ) -> None:
         self._store = store
+        self._prices = prices
         self._run_cache = run_cache
         self._tool_call_policy = tool_call_policy
         self._model = model
@@ -102,7 +106,11 @@ class ModelStep:
         """
         spec = await self._run_cache.get(turn.tenant_id, turn.run_id)
         policy = await self._tool_call_policy.policy(spec)
-        seen = await self._look(spec, turn)
+        try:
+            seen = await self._look(spec, turn)
+        except _StalePrices:
+            # They are read by now, and the beginning of the run was rolled back.
+            seen = await self._look(spec, turn)
         turn = seen.turn
         if seen.known is not None:
             async with self._store.tenant(turn.tenant_id) as records:
@@ -142,9 +150,13 @@ class ModelStep:
             known = window.reply(turn.step)
             if known is not None:
                 return _StepContext(turn, window, known=known, unknown=unknown)
-            if turn.begins:
-                await begin(records, spec, self._clock())
+            # Written together with the query of the user: so it is priced before the tenant's revision is known.
+            book = await self._prices.latest(records) if turn.begins else None
+            if book is not None:
+                await begin(records, spec, self._clock(), book)
             principal = await self._tool_call_policy.user(records, spec)
+            if book is not None and await self._prices.latest(records) is not book:
+                raise _StalePrices
             principal.stop.require_none()
             # The workflow learns the tokens of failed attempts only with a reply; until then nobody else bounds them.
             if turn.attempt > 1:
@@ -278,7 +290,7 @@ class ModelStep:
             *heard, reply = [await records.transcripts.append(turn.run_id, one) for one in messages]
             if whole is not None:
                 await records.results.add(turn.run_id, turn.step, 0, whole)
-            await records.usage.add(self._spending(spec, turn, calls))
+            await records.usage.add(await self._spending(records, spec, turn, calls))
             data = {"step": turn.step, "tools": [call.name for call in reply.tool_calls], "text": reply.text[:500]}
             await records.events.append(turn.run_id, "step.replied", data, reply.at, step=turn.step)
             checked = await self._checked(records, spec, policy, turn=turn, reply=reply)
@@ -307,7 +319,7 @@ class ModelStep:
     ) -> ModelStepResult:
         """Returns the reply of another attempt that was taken for dead but has stored its reply first."""
         async with self._store.tenant(turn.tenant_id) as records:
-            await records.usage.add(self._spending(spec, turn, calls))
+            await records.usage.add(await self._spending(records, spec, turn, calls))
             reply = await records.transcripts.entry(turn.run_id, turn.step, 0)
             if reply is None:
                 raise DuplicateKey(f"Something of step {turn.step} is stored already, but no reply.")
@@ -329,7 +341,7 @@ class ModelStep:
         self, spec: RunSpec, turn: ModelStepInput, calls: tuple[ModelCall, ...], error: DomainError | None
     ) -> None:
         async with self._store.tenant(turn.tenant_id) as records:
-            await records.usage.add(self._spending(spec, turn, calls))
+            await records.usage.add(await self._spending(records, spec, turn, calls))
             if error is not None:
                 details = {
                     "step": turn.step,
@@ -342,8 +354,15 @@ class ModelStep:
             await records.runs.total(turn.run_id)
         self._live.changed(turn.tenant_id, turn.run_id)
 
-    def _spending(self, spec: RunSpec, turn: ModelStepInput, calls: tuple[ModelCall, ...]) -> UsageEntry:
-        return replace(UsageEntry.of_run(spec, self._clock(), step=turn.step, attempt=turn.attempt), calls=calls)
+    async def _spending(
+        self, records: Records, spec: RunSpec, turn: ModelStepInput, calls: tuple[ModelCall, ...]
+    ) -> UsageEntry:
+        entry = UsageEntry.of_run(spec, self._clock(), step=turn.step, attempt=turn.attempt)
+        return replace(entry, calls=calls).priced(await self._prices.latest(records))
+
+
+class _StalePrices(Exception):
+    """Raised where the beginning of a run was priced by prices that have changed since."""
 
 
 @dataclass(frozen=True, slots=True)

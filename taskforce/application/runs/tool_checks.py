@@ -9,6 +9,7 @@ from taskforce.application.access.authorization import load_subject, raise_if_de
 from taskforce.application.access.policy_engine import Policies
 from taskforce.application.cache import BoundedCache
 from taskforce.application.identity.principals import load_principal_for_key
+from taskforce.application.metering.price_books import PriceBooks
 from taskforce.application.runs.approval_gates import ApprovalGates, terms_of_call
 from taskforce.application.runs.observations import MISFIT, observation, store_observations
 from taskforce.application.runs.tool_calls import CallRef, arguments_of, call_payload
@@ -92,6 +93,7 @@ class ToolCallPolicy:
         clock: The time, UTC.
         rules: The deployment's access rules.
         policies: The tenants' policies.
+        prices: The prices of the tenants, which are looked after whenever a run's tenant is read.
         definitions: The deployment's approval definitions.
     """
 
@@ -102,9 +104,11 @@ class ToolCallPolicy:
         rules: AccessRules,
         policies: Policies,
         *,
+        prices: PriceBooks,
         definitions: DefinitionRules | None = None,
     ) -> None:
         self._tools = tools
+        self._prices = prices
         self._policies = policies
         self._clock = clock
         self._rules = rules
@@ -117,7 +121,7 @@ class ToolCallPolicy:
         Raises:
             Forbidden: `user_deactivated`, `tenant_disabled` or `api_key_ended`.
         """
-        return await load_principal_for_key(
+        principal = await load_principal_for_key(
             records,
             spec.user_id,
             spec.key_id,
@@ -126,6 +130,9 @@ class ToolCallPolicy:
             claims=spec.claims,
             run=spec,
         )
+        # Here the tenant's row is read anyway, so that a new price counts from this step on, at no query of its own.
+        await self._prices.of(records, principal.tenant)
+        return principal
 
     async def policy(self, spec: RunSpec) -> Policy:
         """Returns the policy of the run's tenant; call it outside a transaction, for it may open one of its own."""

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import structlog
 
+from taskforce.application.metering.price_books import PriceBooks
 from taskforce.application.outages import AttemptControl, store_patiently
 from taskforce.application.runs.answers import answer_to
 from taskforce.application.runs.effects import begun, cut_off, effect_key
@@ -64,6 +65,7 @@ class ToolStep:
         http: The guarded HTTP clients of the tools.
         live: Notifies watchers of runs.
         clock: The time, UTC.
+        prices: The prices of the tenants.
         conversations: The cache of steps.
     """
 
@@ -77,9 +79,11 @@ class ToolStep:
         http: TenantHttp,
         live: Live,
         clock: Clock,
+        prices: PriceBooks,
         conversations: Conversations | None = None,
     ) -> None:
         self._store = store
+        self._prices = prices
         self._run_cache = run_cache
         self._tool_call_policy = tool_call_policy
         self._tools = tools
@@ -261,7 +265,7 @@ class ToolStep:
             async with self._store.tenant(spec.tenant_id) as records:
                 entries = await store_observations(records, spec, [(one.call, entry)])
                 if spending is not None:
-                    await records.usage.add(spending)
+                    await records.usage.add(spending.priced(await self._prices.latest(records)))
                 if seen.whole is not None:
                     await records.results.add(spec.run_id, entry.step, entry.call, seen.whole)
         except DuplicateKey:

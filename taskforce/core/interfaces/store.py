@@ -21,6 +21,7 @@ from taskforce.core.interfaces.repositories.catalog import Catalog
 from taskforce.core.interfaces.repositories.idempotency import Answers
 from taskforce.core.interfaces.repositories.identity import AccessGrants, ApiKeys, Roles, Users
 from taskforce.core.interfaces.repositories.kill_switches import KillSwitches
+from taskforce.core.interfaces.repositories.prices import Prices
 from taskforce.core.interfaces.repositories.runs import (
     Effects,
     Events,
@@ -126,6 +127,11 @@ class Records(Protocol):
     @property
     def usage(self) -> Usage:
         """Returns the repository of usage records."""
+        ...
+
+    @property
+    def prices(self) -> Prices:
+        """Returns the repository of the tenant's prices."""
         ...
 
     @property

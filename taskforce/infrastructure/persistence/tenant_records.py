@@ -16,6 +16,7 @@ from taskforce.infrastructure.persistence.repositories.due_rows import DueRowRep
 from taskforce.infrastructure.persistence.repositories.idempotency import AnswerRepository
 from taskforce.infrastructure.persistence.repositories.kill_switches import KillSwitchRepository
 from taskforce.infrastructure.persistence.repositories.policies import PolicyRepository
+from taskforce.infrastructure.persistence.repositories.prices import PriceRepository
 from taskforce.infrastructure.persistence.repositories.rate_limits import RateRepository
 from taskforce.infrastructure.persistence.repositories.roles import RoleRepository
 from taskforce.infrastructure.persistence.repositories.run_records import (
@@ -64,6 +65,7 @@ class TenantRecords:
         self.files = FileRepository(connection, tenant_id)
         self.events = EventRepository(connection, tenant_id)
         self.usage = UsageRepository(connection, tenant_id)
+        self.prices = PriceRepository(connection, tenant_id)
         self.requests = RequestRepository(connection, tenant_id)
         self.request_results = RequestResultRepository(connection, tenant_id)
         self.definitions = DefinitionRepository(connection, tenant_id)

@@ -1,10 +1,11 @@
 """Usage records: what the effects of a run have used, one record an effect."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from taskforce.core.domain.metering.attribution import Attribution
+from taskforce.core.domain.metering.prices import Charge, PriceBook, Resource, model_charge, unit_charge
 from taskforce.core.domain.metering.tokens import NO_TOKENS, TokenCounts
 from taskforce.core.domain.runs.run import RunSpec
 from taskforce.core.interfaces.llm import Estimate, ModelCall
@@ -62,6 +63,8 @@ class UsageEntry:
         session_id: The run's session.
         agent_version: Number of the agent's catalog version; None for the agent of a profile.
         attribution: To whom it is charged.
+        charges: What each of its records costs, in their order: the run or the tool, then what the tool has used, or
+            the model calls. None where a price is not known; empty before the entry is priced.
     """
 
     run_id: str
@@ -79,6 +82,7 @@ class UsageEntry:
     session_id: str | None = None
     agent_version: str | None = None
     attribution: Attribution = field(default_factory=Attribution)
+    charges: tuple[Charge | None, ...] = ()
 
     @classmethod
     def of_run(cls, spec: RunSpec, at: datetime, *, step: int = 0, call: int = 0, attempt: int = 1) -> "UsageEntry":
@@ -103,6 +107,27 @@ class UsageEntry:
             agent_version=None if spec.agent.pinned is None else spec.agent.pinned.version_number,
             attribution=spec.attribution,
         )
+
+    def priced(self, book: PriceBook) -> "UsageEntry":
+        """Returns it with what each of its records costs by the prices of the time of recording.
+
+        Args:
+            book: The tenant's prices.
+        """
+        charges: list[Charge | None] = []
+        if self.step == 0:
+            charges.append(unit_charge(book, Resource.AGENT_EXECUTION, self.agent_id, self.at))
+        elif self.tool is not None:
+            charges.append(unit_charge(book, Resource.TOOL, self.tool, self.at))
+            charges += [_resource_charge(book, used, self.at) for used in self.resources]
+        charges += [model_charge(book, call.model, call.tokens, self.at) for call in self.calls]
+        return replace(self, charges=tuple(charges))
+
+
+def _resource_charge(book: PriceBook, used: ToolResource, at: datetime) -> Charge | None:
+    if used.kind is UsageKind.RAG_QUERY:
+        return unit_charge(book, Resource.RAG_QUERY, "", at)
+    return None if used.model is None else model_charge(book, used.model, used.tokens, at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.usage import UsageRow
+from taskforce.core.domain.metering.prices import Charge
 from taskforce.core.domain.metering.tokens import TokenCounts
 from taskforce.core.domain.metering.usage import StepUsage, UsageEntry, UsageKind
 from taskforce.infrastructure.persistence.connection import DeferredWrite, Query, Row
@@ -79,8 +80,10 @@ class UsageRepository(Repository):
             "tags": storable_json(charged.tags),
             "at": spending.at,
         }
-        for part, row in enumerate(_rows(spending)):
-            await self._connection.later(_ADD, {**keyed, "part": part, **_NONE, **row})
+        rows = list(_rows(spending))
+        costs = [_cost_columns(charge) for charge in spending.charges] or [{}] * len(rows)
+        for part, (row, cost) in enumerate(zip(rows, costs, strict=True)):
+            await self._connection.later(_ADD, {**keyed, "part": part, **_NONE, **row, **cost})
 
     async def of_steps(self, run_id: str, first: int, last: int) -> Sequence[StepUsage]:
         """Returns the model's usage in each of the steps."""
@@ -131,3 +134,9 @@ def _rows(spending: UsageEntry) -> Iterator[Mapping[str, object]]:
 
 def _token_columns(tokens: TokenCounts) -> Mapping[str, object]:
     return {f"{name}_tokens": getattr(tokens, name) for name in _COUNTS}
+
+
+def _cost_columns(charge: Charge | None) -> Mapping[str, object]:
+    if charge is None:
+        return {}
+    return {"cost": charge.cost, "currency": charge.currency, "price_source": charge.source}

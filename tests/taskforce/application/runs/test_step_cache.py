@@ -54,6 +54,7 @@ def tool_step(stage: Stage, said: Conversations) -> ToolStep:
         http=GuardedHttp(),
         live=stage.live,
         clock=stage.clock,
+        prices=stage.prices,
         conversations=said,
     )
 

@@ -67,10 +67,11 @@ class Scene:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.model = Recorded()
-        tool_call_policy = ToolCallPolicy(TOOLS, stage.clock, RULES, StoredPolicies(stage.database))
+        live, clock, prices = stage.live, stage.clock, stage.prices
+        tool_call_policy = ToolCallPolicy(TOOLS, clock, RULES, StoredPolicies(stage.database), prices=prices)
         parts = (stage.database, stage.run_cache, tool_call_policy)
-        self.tool_step = ToolStep(*parts, tools=TOOLS, http=GuardedHttp(), live=stage.live, clock=stage.clock)
-        self.model_step = ModelStep(*parts, model=self.model, tools=TOOLS, live=stage.live, clock=stage.clock)
+        self.tool_step = ToolStep(*parts, tools=TOOLS, http=GuardedHttp(), live=live, clock=clock, prices=prices)
+        self.model_step = ModelStep(*parts, model=self.model, tools=TOOLS, live=live, clock=clock, prices=prices)
 
     async def give(self, *features: str) -> None:
         """The tenant has these features from now on, and no others."""
