@@ -16,6 +16,7 @@ from models.tables import (
     tenant_deletions,
     tenants,
     usage,
+    usage_buckets,
     users,
     webhooks,
 )
@@ -34,6 +35,7 @@ MODULES = (
     sweep_leases,
     tenants,
     usage,
+    usage_buckets,
     users,
     webhooks,
 )

@@ -32,6 +32,7 @@ from taskforce.core.interfaces.repositories.runs import (
     WholeResults,
 )
 from taskforce.core.interfaces.repositories.tenants import Deletions, OwnTenant, TenantData
+from taskforce.core.interfaces.repositories.usage_buckets import UsageBuckets
 from taskforce.core.interfaces.repositories.webhooks import Deliveries, Webhooks
 
 
@@ -126,6 +127,11 @@ class Records(Protocol):
     @property
     def usage(self) -> Usage:
         """Returns the repository of usage records."""
+        ...
+
+    @property
+    def usage_buckets(self) -> UsageBuckets:
+        """Returns the repository of usage summed up by 15 minutes."""
         ...
 
     @property
