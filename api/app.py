@@ -24,6 +24,7 @@ from api.routes import (
     run_steps,
     runs,
     tenants,
+    usage,
     users,
     webhooks,
 )
@@ -42,6 +43,7 @@ ADMIN = (
     approval_requests,
     roles,
     tenants,
+    usage,
     users,
     webhooks,
 )

@@ -6,7 +6,7 @@ from typing import Final
 
 import typer
 
-from cli import agents, approvals, audit, kill_switches, run, runs, streams, tenants, token
+from cli import agents, approvals, audit, kill_switches, run, runs, streams, tenants, token, usage
 from cli.exits import EXIT_CODES, Exit, Trouble
 from cli.options import AsJson
 from cli.reporting import reported
@@ -16,6 +16,7 @@ _WORK: Final = "Missions"
 _DECISIONS: Final = "Decisions"
 _CATALOG: Final = "The catalog"
 _LOG: Final = "The audit log"
+_USAGE: Final = "Usage and cost"
 _PLATFORM: Final = "The platform"
 _HERE: Final = "This machine"
 
@@ -61,6 +62,7 @@ app.command(rich_help_panel=_DECISIONS)(reported(approvals.approve))
 app.command(rich_help_panel=_DECISIONS)(reported(approvals.reject))
 app.add_typer(agents.app, name="agents", rich_help_panel=_CATALOG)
 app.add_typer(audit.app, name="audit", rich_help_panel=_LOG)
+app.command(rich_help_panel=_USAGE)(reported(usage.usage))
 app.add_typer(kill_switches.app, name="kill-switches", rich_help_panel=_PLATFORM)
 app.add_typer(tenants.app, name="tenants", rich_help_panel=_PLATFORM)
 app.command(rich_help_panel=_HERE)(reported(token.token))

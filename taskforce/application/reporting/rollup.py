@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, timedelta
+from itertools import pairwise
 from typing import Protocol
 
 import structlog
@@ -127,7 +128,7 @@ class UsageRollup:
         if period.end - period.start > LONGEST_REBUILD:
             raise Invalid("period_invalid", f"A period of at most {LONGEST_REBUILD.days} days is rebuilt at a time.")
         bounds, summed = period.bounds(TimeStep.DAY, UTC), 0
-        for start, end in zip(bounds, bounds[1:], strict=False):
+        for start, end in pairwise(bounds):
             async with self._store.tenant(parse_tenant_id(tenant_id)) as records:
                 found = await records.usage_buckets.rebuild(Period(start, end))
             if found is None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
-from decimal import Decimal
+from decimal import Context, Decimal
 from functools import cached_property
 from typing import Final, Self
 
@@ -33,6 +33,8 @@ MOST_GROUPS: Final = 5_000
 """Groups of an aggregation at most, those of every step counted."""
 UNPRICED_KINDS: Final = ("model", "embedding")
 """Kinds of records that have a price; without one they are unpriced."""
+# Python rounds sums to 28 digits by default, and a cost is never rounded before a report is issued.
+_EXACT: Final = Context(prec=100)
 _TAG_KEY: Final = re.compile(r"[a-z0-9_.-]{1,64}")
 
 
@@ -78,11 +80,11 @@ class UsageSums:
     def __add__(self, other: Self) -> Self:
         """Returns the sums of both."""
         costs = {
-            currency: self.costs.get(currency, Decimal()) + other.costs.get(currency, Decimal())
+            currency: _EXACT.add(self.costs.get(currency, Decimal()), other.costs.get(currency, Decimal()))
             for currency in sorted({*self.costs, *other.costs})
         }
         counts = {name: getattr(self, name) + getattr(other, name) for name in COUNTS}
-        return type(self)(**counts, quantity=self.quantity + other.quantity, costs=costs)
+        return type(self)(**counts, quantity=_EXACT.add(self.quantity, other.quantity), costs=costs)
 
 
 COUNTS: Final = tuple(name for name in UsageSums.__dataclass_fields__ if name not in {"quantity", "costs"})

@@ -97,8 +97,9 @@ class Period:
         if (self.end - self.start) / _LEAST[step] > MOST_STEPS:
             text = f"The period has more than {MOST_STEPS} steps of this length. Ask for longer steps, or less time."
             raise Invalid("step_too_fine", text)
-        inner = [bound for bound in _beginnings(self.start, step, zone, self.end) if bound > self.start]
-        return self.start, *inner, self.end
+        inner = (bound for bound in _beginnings(self.start, step, zone, self.end) if bound > self.start)
+        # Once each: a zone that changes sides of the date line skips a whole day.
+        return self.start, *dict.fromkeys(inner), self.end
 
 
 def next_bucket(moment: datetime) -> datetime:

@@ -3,8 +3,9 @@
 from datetime import date
 from typing import Protocol
 
-from taskforce.core.domain.metering.aggregation import Aggregation, AggregationQuery
+from taskforce.core.domain.metering.aggregation import Aggregation, AggregationQuery, UsageFilter
 from taskforce.core.domain.metering.periods import Period
+from taskforce.core.domain.metering.usage_records import RecordPage, RecordPlace
 
 
 class UsageBuckets(Protocol):
@@ -42,4 +43,14 @@ class UsageBuckets(Protocol):
 
     async def aggregate(self, query: AggregationQuery) -> Aggregation:
         """Sums up usage as of one moment: its buckets, and the records that are in none yet."""
+        ...
+
+    async def records(self, which: UsageFilter, after: RecordPlace | None, most: int) -> RecordPage:
+        """Returns a page of usage records, newest first; it looks at a bounded number of them.
+
+        Args:
+            which: The records.
+            after: The place after which the page begins; None for the first one.
+            most: The number of records at most.
+        """
         ...

@@ -5,7 +5,6 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -17,8 +16,6 @@ from models.tables.usage_buckets import UsageBucketRow
 from taskforce.core.domain.metering.aggregation import (
     BUCKET_DIMENSIONS,
     COUNTS,
-    RECORD_DIMENSIONS,
-    TAG,
     UNPRICED_KINDS,
     Aggregation,
     AggregationQuery,
@@ -27,8 +24,16 @@ from taskforce.core.domain.metering.aggregation import (
     UsageSums,
 )
 from taskforce.core.domain.metering.periods import Period, TimeStep
+from taskforce.core.domain.metering.usage_records import RecordPage, RecordPlace
 from taskforce.infrastructure.persistence.connection import Query, Row
-from taskforce.infrastructure.persistence.repository import Repository, storable, table, where
+from taskforce.infrastructure.persistence.repositories.usage_records import (
+    dimension,
+    page_of,
+    record_page,
+    texts,
+    within,
+)
+from taskforce.infrastructure.persistence.repository import Repository, table, where
 
 DAY_HOURS = 24
 _BUCKETS, _RECORDS, _TENANTS = table(UsageBucketRow), table(UsageRow), table(TenantRow)
@@ -87,6 +92,10 @@ class UsageBucketRepository(Repository):
         rows = await self._connection.all(_aggregation(query), self._of())
         whole_since = await self._connection.value(_WHOLE_SINCE, self._of()) if query.reads_records else None
         return Aggregation(query, tuple(_groups(query, rows)), whole_since)
+
+    async def records(self, which: UsageFilter, after: RecordPlace | None, most: int) -> RecordPage:
+        """Returns a page of usage records, newest first, of a bounded number that it looks at."""
+        return page_of(await self._listed(record_page(which, after, most), self._of()), most)
 
 
 def _measure() -> Query:
@@ -172,7 +181,7 @@ def _of_buckets(query: AggregationQuery, names: Sequence[str]) -> sa.Select[*tup
     period, at = query.which.period, _BUCKETS.c.bucket
     dimensions = [_BUCKETS.c[BUCKET_DIMENSIONS[name]] for name in query.dimensions]
     chosen = [
-        _BUCKETS.c[BUCKET_DIMENSIONS[name]] == sa.any_(_texts(values)) for name, values in query.which.values.items()
+        _BUCKETS.c[BUCKET_DIMENSIONS[name]] == sa.any_(texts(values)) for name, values in query.which.values.items()
     ]
     return sa.select(
         _step(query, at),
@@ -195,47 +204,10 @@ def _of_records(query: AggregationQuery, names: Sequence[str]) -> sa.Select[*tup
     )
 
 
-def within(which: UsageFilter) -> Sequence[sa.ColumnElement[bool]]:
-    """Builds the conditions on usage records that a filter chooses; they take `of_tenant_id` as a parameter."""
-    at = _RECORDS.c.at
-    period = [at >= sa.literal(which.period.start, at.type), at < sa.literal(which.period.end, at.type)]
-    return [where(_RECORDS), *period, *(chosen(name, values) for name, values in which.values.items())]
-
-
-def chosen(name: str, values: Sequence[str]) -> sa.ColumnElement[bool]:
-    """Builds the condition that usage records have one of the values of a dimension."""
-    if name == "run":
-        # As ids, so that the key's index finds them.
-        ids = sa.literal([one for one in values if _is_id(one)], ARRAY(_RECORDS.c.run_id.type))
-        return _RECORDS.c.run_id == sa.any_(ids)
-    return dimension(name) == sa.any_(_texts(values))
-
-
-def dimension(name: str) -> sa.ColumnElement[str]:
-    """Builds the value of a dimension of usage records; the empty text where they have none."""
-    if name.startswith(TAG):
-        tag = _RECORDS.c.tags.op("->>", return_type=sa.Text())(sa.literal(name.removeprefix(TAG), sa.Text()))
-        return sa.func.coalesce(tag, _NO_TEXT)
-    column = _RECORDS.c[{**BUCKET_DIMENSIONS, **RECORD_DIMENSIONS}[name]]
-    value = sa.cast(column, sa.Text()) if isinstance(column.type, sa.Uuid) else column
-    return sa.func.coalesce(value, _NO_TEXT) if column.nullable else value
-
-
 def _step(query: AggregationQuery, at: sa.ColumnElement[datetime]) -> sa.ColumnElement[int]:
     if query.step is TimeStep.NONE:
         return _ONE.label("step")
     return sa.func.width_bucket(at, sa.literal(list(query.bounds), ARRAY(at.type))).label("step")
-
-
-def _texts(values: Sequence[str]) -> sa.ColumnElement[Any]:
-    return sa.literal([storable(value) for value in values], ARRAY(sa.Text()))
-
-
-def _is_id(text: str) -> bool:
-    try:
-        return bool(UUID(text))
-    except ValueError:
-        return False
 
 
 def _groups(query: AggregationQuery, rows: Iterable[Row]) -> Iterable[UsageGroup]:

@@ -9,9 +9,12 @@ import sqlalchemy as sa
 
 from taskforce.application.tenants import retention
 from taskforce.application.tenants.retention import erase_all_records, erase_records
+from taskforce.core.domain.metering.aggregation import AggregationQuery, UsageFilter
+from taskforce.core.domain.metering.periods import BUCKET, Period, next_bucket
 from taskforce.core.domain.runs.run import Ending, RunStatus
 from taskforce.core.domain.tenants.tenant import RecordKind, Tenant, TenantSettings
 from taskforce.infrastructure.persistence.database import Database
+from tests.fixtures.usage import rolled_up, total, used
 from tests.taskforce.infrastructure.persistence.factories import queued, settled
 
 DAYS = 30
@@ -46,8 +49,8 @@ ADD: Mapping[RecordKind, str] = {
     ),
     RecordKind.USAGE: (
         "INSERT INTO usage_records (tenant_id, run_id, step, call, attempt, part, user_id, agent_id, input_tokens, "
-        f"output_tokens, cached_tokens, duration_ms, at) VALUES (:tenant, {ID}, 1, 0, 1, 0, 'alice', 'a', 1, 1, 0, 1, "
-        ":at)"
+        f"output_tokens, cached_tokens, duration_ms, at, rolled_up) VALUES (:tenant, {ID}, 1, 0, 1, 0, 'alice', 'a', "
+        "1, 1, 0, 1, :at, true)"
     ),
 }
 
@@ -163,6 +166,23 @@ async def test_usage_of_a_run_that_is_open_stays(keeping: Keeping) -> None:
     async with keeping.database.tenant(keeping.tenant_id) as records:
         await records.runs.close(run.run_id, Ending(RunStatus.FAILED), None, NOW)
     assert await erase_all_records(keeping, keeping.database, NOW) == 1
+
+
+async def test_usage_that_is_in_no_bucket_stays_until_it_is(keeping: Keeping) -> None:
+    await keeping.settings(usage_retention_days=DAYS)
+    await used(keeping.database, keeping.tenant_id, OLD)
+    assert await erase_all_records(keeping, keeping.database, NOW) == 2
+    assert await keeping.counts(RecordKind.USAGE) == [2]
+    period = Period(next_bucket(OLD) - BUCKET, next_bucket(NOW))
+    before = await total(keeping.database, keeping.tenant_id, period)
+    assert await rolled_up(keeping.database, keeping.tenant_id) == 1
+    assert await erase_all_records(keeping, keeping.database, NOW) == 1
+    # The sums stay, and are not made anew of what is left.
+    assert await total(keeping.database, keeping.tenant_id, period) == before
+    async with keeping.database.tenant(keeping.tenant_id) as records:
+        assert await records.usage_buckets.rebuild(period) is None
+        found = await records.usage_buckets.aggregate(AggregationQuery(UsageFilter(period), ("run",)))
+    assert not found.whole
 
 
 async def test_batches_are_erased_and_audited_one_by_one(keeping: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
