@@ -53,7 +53,7 @@ _COST, _QUANTITY, _CURRENCY = "cost", "quantity", "currency"
 _SUMMED = (*COUNTS, _COST, _QUANTITY)
 _ONE: sa.ColumnElement[int] = sa.literal_column("1")
 _ZERO: sa.ColumnElement[int] = sa.literal_column("0")
-_NO_TEXT: sa.ColumnElement[str] = sa.literal_column("''", sa.Text())
+_NO_TEXT: sa.ColumnElement[str] = sa.literal_column("''", type_=sa.Text())
 _FAILED, _ESTIMATED = _RECORDS.c.error_code.is_not(None), _RECORDS.c.estimated.is_not(None)
 _TOKENS = _RECORDS.c.input_tokens + _RECORDS.c.output_tokens
 _UNPRICED = sa.and_(_RECORDS.c.cost.is_(None), sa.or_(*(_RECORDS.c.kind == kind for kind in UNPRICED_KINDS)))

@@ -17,7 +17,7 @@ from taskforce.infrastructure.persistence.repository import storable, table, whe
 LOOKED_AT = 2_000
 """Records that one page looks at: however rare those are that a filter chooses, a page costs no more."""
 _RECORDS = table(UsageRow)
-_NO_TEXT: sa.ColumnElement[str] = sa.literal_column("''", sa.Text())
+_NO_TEXT: sa.ColumnElement[str] = sa.literal_column("''", type_=sa.Text())
 _ORDER = [_RECORDS.c[name] for name in RecordPlace._fields]
 
 
