@@ -73,7 +73,7 @@ async def test_a_page_costs_no_more_however_rare_is_what_a_filter_chooses(
         for after in (None, last):
             async with database.tenant(tenant) as records, watched(records) as statements:
                 await records.usage_buckets.records(UsageFilter(MONTH, values), after, 20)
-                plan = (await statements.plans())[0]
+                plan = (await statements.plans())[-1]
             assert plan.read_whole == frozenset()
             assert plan.visited <= usage_records.LOOKED_AT + 50, (values, plan.root)
 
