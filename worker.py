@@ -18,6 +18,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.approvals import ApprovalActivities
 from activities.errors import FailureInterceptor
 from activities.heartbeats import HeartbeatInterceptor
+from activities.metering import MeteringActivities
 from activities.registration import activities_of
 from activities.runs.lifecycle import RunActivities
 from activities.runs.model import ModelActivities
@@ -66,12 +67,13 @@ from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
 from workflows.client.recovery import RecoveryPorts, recovery
 from workflows.tenant_deletion import TenantDeletion
+from workflows.usage_rollup import UsageRollup
 from workflows.webhook_delivery import WebhookDelivery
 
 DRAIN = timedelta(seconds=20)
 COLLECT_AFTER = (5_000, 20, 50)
 STICKY = timedelta(seconds=3)
-WORKFLOWS = (AgentRun, ApprovalWorkflow, TenantDeletion, WebhookDelivery)
+WORKFLOWS = (AgentRun, ApprovalWorkflow, TenantDeletion, UsageRollup, WebhookDelivery)
 
 _log = structlog.get_logger(__name__)
 
@@ -138,6 +140,7 @@ def build_activities(parts: WorkerParts, cases: UseCases, workflow_client: Workf
         ),
         DeletionActivities(own.erasure),
         WebhookActivities(own.deliveries),
+        MeteringActivities(own.usage_rollup),
     )
 
 
@@ -236,6 +239,7 @@ async def work(settings: Settings) -> None:
         client = await connect(TemporalAddress(**settings.temporal_connection))
         workflow_client = WorkflowClient(client, settings.temporal_task_queue)
         await workflow_client.ensure_search_attributes()
+        await workflow_client.schedules.ensure_usage_rollup()
         names = NameResolution()
         stack.callback(names.close)
         http = GuardedHttp(allowed_hosts=frozenset(settings.http_allowed_hosts), names=names)

@@ -7,7 +7,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from activities.work import worked_ms
+from activities.work import reported_progress, worked_ms
 
 EVERY_SECONDS = 2.0
 # A heartbeat is a call to the server, which short activities need not make; cancellations arrive with it only.
@@ -48,5 +48,5 @@ class _HeartbeatTimer:
 
     def _beat(self) -> None:
         # Another attempt begins with what this one has worked; so does the run, if this process dies.
-        activity.heartbeat(worked_ms())
+        activity.heartbeat(worked_ms(), *reported_progress())
         self._next = self._loop.call_later(EVERY_SECONDS, self._beat, context=self._context)

@@ -10,13 +10,19 @@ from typing import Any
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from models.messages.frame import Message
+
 
 @dataclass(slots=True)
 class _Work:
-    """The work of an attempt: what is done, and since when it goes on; None while it waits for its turn."""
+    """The work of an attempt: what is done, and since when it goes on; None while it waits for its turn.
+
+    How far it has come is told by heartbeats, where an activity says so.
+    """
 
     done: float
     since: float | None
+    progress: Message | None = None
 
     def seconds(self) -> float:
         return self.done + (0 if self.since is None else time.monotonic() - self.since)
@@ -32,6 +38,19 @@ def worked_ms() -> int:
     """
     work = _WORK.get()
     return 0 if work is None else round(work.seconds() * 1_000)
+
+
+def report_progress(progress: Message) -> None:
+    """Says how far the running activity has come: the next heartbeats tell it to its next attempt."""
+    work = _WORK.get()
+    if work is not None:
+        work.progress = progress
+
+
+def reported_progress() -> tuple[Message, ...]:
+    """Returns how far the running activity has come, if it has said so."""
+    work = _WORK.get()
+    return () if work is None or work.progress is None else (work.progress,)
 
 
 def suspend_work() -> None:

@@ -25,6 +25,7 @@ from api.routes import (
     run_steps,
     runs,
     tenants,
+    usage,
     users,
     webhooks,
 )
@@ -44,6 +45,7 @@ ADMIN = (
     approval_requests,
     roles,
     tenants,
+    usage,
     users,
     webhooks,
 )

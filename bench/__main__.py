@@ -1,7 +1,7 @@
 """Runs the benchmarks.
 
-python -m bench [runs|where|history|access|approvals|audit|fairness|lists]... [--quick] [--steps 1000] [--rows 1000000]
-[--json FILE]; the same: `make bench`.
+python -m bench [runs|where|history|access|approvals|audit|fairness|lists|usage]... [--quick] [--steps 1000]
+[--rows 1000000] [--json FILE]; the same: `make bench`.
 """
 
 import argparse
@@ -26,8 +26,9 @@ from bench.lists import measure_lists
 from bench.report import Results, show
 from bench.runs import QUICK_PLAN, Plan, measure_runs
 from bench.stack import BenchStack, Say, running
+from bench.usage import measure_usage
 
-PARTS = ("runs", "where", "history", "access", "approvals", "audit", "fairness", "lists")
+PARTS = ("runs", "where", "history", "access", "approvals", "audit", "fairness", "lists", "usage")
 WIDTH = 120
 
 
@@ -67,6 +68,9 @@ async def _part(part: str, arguments: argparse.Namespace, stack: BenchStack, res
     elif part == "lists":
         rows = arguments.rows or (5_000 if arguments.quick else 100_000)
         results.lists = await measure_lists(stack, rows, arguments.rounds or (10 if arguments.quick else 50), say)
+    elif part == "usage":
+        runs = 2_000 if arguments.quick else 100_000
+        results.usage = await measure_usage(stack, runs, arguments.rounds or (5 if arguments.quick else 20), say)
     elif part == "fairness":
         async with stack.product_worker(say):
             results.fairness = await measure_fairness(stack, 100 if arguments.quick else 1_000, say)

@@ -1,7 +1,8 @@
 """Output of results: tables for people, JSON for programs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +15,7 @@ from bench.fairness import Fairness
 from bench.history import HistoryRow, LongRun
 from bench.lists import FEW_ROWS, Lists
 from bench.runs import Row
+from bench.usage import Usage
 
 
 @dataclass(slots=True)
@@ -29,6 +31,7 @@ class Results:
     audit: AuditLog | None = None
     lists: Lists | None = None
     fairness: Fairness | None = None
+    usage: Usage | None = None
 
     def add(self, other: "Results") -> None:
         """Adds the measurements of another part."""
@@ -41,6 +44,7 @@ class Results:
         self.audit = other.audit or self.audit
         self.lists = other.lists or self.lists
         self.fairness = other.fairness or self.fairness
+        self.usage = other.usage or self.usage
 
     def as_dict(self) -> dict[str, object]:
         """Returns the measurements for JSON."""
@@ -49,26 +53,26 @@ class Results:
 
 def show(results: Results, console: Console) -> None:
     """Prints the measurements."""
+    for table in _tables(results):
+        console.print(table)
+
+
+def _tables(results: Results) -> Iterator[Table]:
     if results.runs:
-        console.print(_runs_table(results.runs))
-        console.print(_cpu_table(results.runs))
-    for where in results.where:
-        console.print(_where_table(where))
-    if results.history:
-        console.print(_history_table(results.history))
-    if results.long_run:
-        console.print(_long_table(results.long_run))
-    if results.access:
-        console.print(_access_table(results.access))
+        yield from (_runs_table(results.runs), _cpu_table(results.runs))
+    yield from map(_where_table, results.where)
     if results.approvals:
-        console.print(_waiting_table(results.approvals.waiting))
-        console.print(_compared_table(results.approvals))
-    if results.audit:
-        console.print(_audit_table(results.audit))
-    if results.lists:
-        console.print(_lists_table(results.lists))
-    if results.fairness:
-        console.print(_fairness_table(results.fairness))
+        yield from (_waiting_table(results.approvals.waiting), _compared_table(results.approvals))
+    shown: Sequence[tuple[Any, Callable[[Any], Table]]] = (
+        (results.history, _history_table),
+        (results.long_run, _long_table),
+        (results.access, _access_table),
+        (results.audit, _audit_table),
+        (results.lists, _lists_table),
+        (results.fairness, _fairness_table),
+        (results.usage, _usage_table),
+    )
+    yield from (table(measured) for measured, table in shown if measured)
 
 
 def _fairness_table(measured: Fairness) -> Table:
@@ -208,4 +212,15 @@ def _lists_table(found: Lists) -> Table:
     for row in found.lists:
         numbers = (row.few_p50_ms, row.few_p99_ms, row.p50_ms, row.p99_ms)
         table.add_row(row.what, *(f"{one:.1f}" for one in numbers), f"{row.ratio:.2f}")
+    return table
+
+
+def _usage_table(found: Usage) -> Table:
+    table = Table(title=f"Usage of 30 days: {found.records:,} records in {found.buckets:,} buckets; by turns")
+    for name in ("", "p50 ms", "of the count"):
+        table.add_column(name, justify="left" if not name else "right")
+    for row in found.rows:
+        table.add_row(row.what, f"{row.p50_ms:.0f}", f"{row.ratio:.2f}")
+    table.add_section()
+    table.add_row("records rolled up a second", f"{found.rolled_per_second:,.0f}", "")
     return table

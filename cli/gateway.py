@@ -193,11 +193,14 @@ class Gateway:
             yield response.iter_bytes()
 
     @contextmanager
-    def download(self, path: str, **query: str | None) -> "Iterator[tuple[Mapping[str, str], Iterator[bytes]]]":
+    def download(
+        self, path: str, accept: str | None = None, **query: str | None
+    ) -> "Iterator[tuple[Mapping[str, str], Iterator[bytes]]]":
         """Opens what is too large to be held as a whole.
 
         Args:
             path: Below `/api/v1`.
+            accept: The media type that is asked for; None for the only one.
             **query: Parameters; None leaves one out.
 
         Returns:
@@ -207,7 +210,8 @@ class Gateway:
             Trouble: It was refused, or broke before its end.
         """
         given = {name: value for name, value in query.items() if value is not None}
-        with self._stream(path, given, {}, _PREPARING_SECONDS) as response:
+        headers = {} if accept is None else {"Accept": accept}
+        with self._stream(path, given, headers, _PREPARING_SECONDS) as response:
             yield response.headers, response.iter_bytes()
 
     @contextmanager

@@ -1,15 +1,19 @@
 """Routes of the caller's own identity and permissions."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 
 from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import SignedIn
 from api.auth.resource import agent_named
 from api.composition import GatewayContext
+from api.routes.usage import FORMS
 from api.schemas.me import MeOut, MyAccessOut, MyGrantOut, MyPermissionsOut
+from api.schemas.usage import UsageAggregationOut
+from api.usage_query import Grouping, Selection, aggregated, answered
 from taskforce.application.access.explanations import explain_access, own_grants, permissions_in_force
 from taskforce.application.identity.resource_roles import LONGEST_RESOURCE_ID
 from taskforce.core.domain.tenants.tenant import FEATURES
@@ -79,6 +83,15 @@ async def explain_my_permission(
     return MyAccessOut(
         allowed=decision.allowed, reason=decision.reason, base=explained.base, rules=list(explained.matched)
     )
+
+
+@router.get("/me/usage", response_model=UsageAggregationOut, responses=FORMS, name="aggregate_my_usage")
+async def my_usage(
+    request: Request, caller: Anybody, context: Context, which: Selection, by: Grouping
+) -> Response | UsageAggregationOut:
+    """Sums up the caller's own usage, as the usage of a tenant is; a filter on users has no effect."""
+    own = replace(which, values={**which.values, "user": (caller.user_id,)})
+    return answered(request, await aggregated(context, caller, own, by))
 
 
 async def _grants(context: GatewayContext, caller: Caller) -> Sequence[MyGrantOut]:

@@ -11,6 +11,7 @@ from fastapi import Query
 
 from api.schemas.pages import PageOut
 from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.metering.usage_records import RecordPlace
 
 Found = TypeVar("Found")
 Item = TypeVar("Item")
@@ -129,6 +130,32 @@ def parse_rank(cursor: str | None) -> tuple[float, str] | None:
         raise _invalid() from None
     # NaN compares with nothing: the page after it would be empty.
     if kind != "rank" or not isfinite(place[0]) or rank_cursor(*place) != cursor:
+        raise _invalid()
+    return place
+
+
+def record_cursor(place: RecordPlace) -> str:
+    """Encodes the position after a usage record."""
+    at, *key = place
+    return _encoded("|".join(["usage", at.astimezone(UTC).isoformat(), *map(str, key)]))
+
+
+def parse_record(cursor: str | None) -> RecordPlace | None:
+    """Decodes a cursor of `record_cursor`.
+
+    Raises:
+        Invalid: `cursor_invalid`.
+    """
+    if cursor is None:
+        return None
+    try:
+        kind, at, run_id, *numbers = _decoded(cursor).split("|")
+        step, call, attempt, part = (int(number) for number in numbers)
+        place = RecordPlace(datetime.fromisoformat(at), str(UUID(run_id)), step, call, attempt, part)
+    except ValueError:
+        raise _invalid() from None
+    fits = all(0 <= number <= LARGEST_STEP for number in (step, call, attempt, part))
+    if kind != "usage" or not fits or place.at.tzinfo is not UTC or record_cursor(place) != cursor:
         raise _invalid()
     return place
 

@@ -17,6 +17,7 @@ from models.tables import (
     tenant_deletions,
     tenants,
     usage,
+    usage_buckets,
     users,
     webhooks,
 )
@@ -36,6 +37,7 @@ MODULES = (
     sweep_leases,
     tenants,
     usage,
+    usage_buckets,
     users,
     webhooks,
 )

@@ -24,3 +24,4 @@ class TenantRow(SQLModel, table=True):
     updated_at: datetime = column(TIME)
     runs_until: datetime | None = maybe(TIME)
     metering_revision: int = column(sa.Integer)
+    usage_whole_since: datetime | None = maybe(TIME)

@@ -52,6 +52,36 @@ async def in_turn(waiting: Sequence[Holder], erase: Callable[[Holder], Awaitable
     return total
 
 
+async def in_shares(pages: AsyncIterator[Sequence[Holder]], share: Callable[[Holder], Awaitable[bool]]) -> None:
+    """Gives a share to each holder, page by page, and then to those who have more in turn, until nobody has.
+
+    So one who has very much delays another by a share or two, also one of a later page. `AT_ONCE` have theirs side by
+    side.
+
+    Args:
+        pages: The holders.
+        share: Does a share of one's work; returns whether there may be more.
+    """
+    unserved: Sequence[Holder] = [one async for page in pages for one in await _served(page, share)]
+    while unserved:
+        unserved = await _served(unserved, share)
+
+
+async def _served(holders: Sequence[Holder], share: Callable[[Holder], Awaitable[bool]]) -> Sequence[Holder]:
+    more: list[Holder] = []
+    lanes = asyncio.Semaphore(AT_ONCE)
+
+    async def one(holder: Holder) -> None:
+        async with lanes:
+            if await share(holder):
+                more.append(holder)
+
+    async with asyncio.TaskGroup() as group:
+        for holder in holders:
+            group.create_task(one(holder))
+    return more
+
+
 def is_swept(tenant: Tenant, now: datetime) -> bool:
     """Tells whether sweeps visit the tenant: also when it is disabled, but not while its rows are being erased."""
     # A deletion has sealed the audit log to its last anchor, which its report keeps: no sweep may change it.

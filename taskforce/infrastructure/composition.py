@@ -11,6 +11,7 @@ from taskforce.application.approvals.decisions import ApprovalDecisions
 from taskforce.application.approvals.execution import ApprovalExecution
 from taskforce.application.approvals.handler import RequestHandler
 from taskforce.application.metering.price_books import PriceBooks
+from taskforce.application.reporting.rollup import UsageRollup
 from taskforce.application.runs.kill_switches import ReleaseLook
 from taskforce.application.runs.lifecycle import RunLifecycle
 from taskforce.application.runs.model_step import ModelStep
@@ -144,6 +145,7 @@ class WorkerUseCases:
         execution: Executes what was approved.
         erasure: Deletes tenants.
         deliveries: Attempts deliveries to webhooks.
+        usage_rollup: Rolls up usage.
     """
 
     tool_call_policy: ToolCallPolicy
@@ -152,6 +154,7 @@ class WorkerUseCases:
     execution: ApprovalExecution
     erasure: TenantErasure
     deliveries: DeliveryAttempts
+    usage_rollup: UsageRollup
 
 
 def use_cases(on: Foundation) -> UseCases:
@@ -232,4 +235,5 @@ def worker_use_cases(
             database, database, runs=runs, histories=histories, lifecycle=cases.lifecycle, clock=on.clock
         ),
         deliveries=DeliveryAttempts(database, http, on.clock),
+        usage_rollup=UsageRollup(database, on.clock),
     )

@@ -31,6 +31,10 @@ OWNERS_FUNCTIONS = {
     "of a run; this erases one tenant's runs that ended before what the tenant's own setting keeps",
     "erase_expired_records(text,timestamp with time zone,integer)": "retention: the application itself deletes no "
     "answer, delivery, request or usage record; this erases one tenant's that its own setting keeps no longer",
+    "roll_up_usage(integer)": "the application changes neither usage records nor their sums, or use could be made to "
+    "vanish; this adds records to their buckets and marks them, both or neither",
+    "rebuild_usage(timestamp with time zone,timestamp with time zone)": "the same sums; this replaces those of a "
+    "period by sums of its records, as long as all of them are there",
     "begin_tenant_deletion(text,text,text,timestamp with time zone,timestamp with time zone)": "the application can "
     "neither forge nor change the tombstone of a tenant, whose time is the database's; this writes it once",
     "erase_tenant_rows(text,integer)": "the application itself deletes nothing; this erases the rows of a tenant that "
@@ -50,6 +54,7 @@ READ_BY_PLATFORM = {
     "webhook_deliveries": f"((current_setting('app.platform'::text, true) = 'on'::text) AND ({OPEN_DELIVERY}))",
     "runs": f"((current_setting('app.platform'::text, true) = 'on'::text) AND ({OPEN_RUN}))",
     "approvals": "((current_setting('app.platform'::text, true) = 'on'::text) AND (status = 'pending'::text))",
+    "usage_records": "((current_setting('app.platform'::text, true) = 'on'::text) AND (NOT rolled_up))",
     "run_words": "((current_setting('app.platform'::text, true) = 'on'::text) AND (told_at IS NULL))",
     "tenant_deletions": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "tenant_deletion_phases": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",

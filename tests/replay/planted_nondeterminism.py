@@ -5,11 +5,13 @@ from temporalio import workflow
 from workflows.agent_run import AgentRun
 from workflows.approval import ApprovalWorkflow
 from workflows.tenant_deletion import TenantDeletion
+from workflows.usage_rollup import UsageRollup
 from workflows.webhook_delivery import WebhookDelivery
 
 with workflow.unsafe.imports_passed_through():
     from models.messages.approvals import ApprovalInput, ApprovalOutcome
     from models.messages.deletions import DeletionRef
+    from models.messages.metering import RollupOrder, RollupResult
     from models.messages.runs import RunInput
     from models.messages.webhooks import DeliveryInput
 
@@ -132,5 +134,26 @@ class PatchedDelivery(WebhookDelivery):
         return await super().run(start)
 
 
-CHANGED = (ChangedRun, ChangedApproval, ChangedDeletion, ChangedDelivery)
-PATCHED = (PatchedRun, PatchedApproval, PatchedDeletion, PatchedDelivery)
+@workflow.defn(name="UsageRollup")
+class ChangedRollup(UsageRollup):
+    """A rollup that begins otherwise."""
+
+    @workflow.run
+    async def run(self, order: RollupOrder) -> RollupResult:
+        await workflow.sleep(1)
+        return await super().run(order)
+
+
+@workflow.defn(name="UsageRollup")
+class PatchedRollup(UsageRollup):
+    """The same change made as it should be."""
+
+    @workflow.run
+    async def run(self, order: RollupOrder) -> RollupResult:
+        if workflow.patched(WAIT_FIRST):
+            await workflow.sleep(1)
+        return await super().run(order)
+
+
+CHANGED = (ChangedRun, ChangedApproval, ChangedDeletion, ChangedDelivery, ChangedRollup)
+PATCHED = (PatchedRun, PatchedApproval, PatchedDeletion, PatchedDelivery, PatchedRollup)

@@ -27,6 +27,7 @@ from tests.fixtures.stack import PROOF_KEY
 from tests.fixtures.webhook_receivers import Receiver, receiving
 from tests.replay.delivery_scenes import DELIVERIES, Post
 from tests.replay.history_files import HISTORIES, chain, readable, save
+from tests.replay.rollup_scenes import ROLLUPS
 from tests.replay.scene_runner import MODEL_CALLS, TOOL_CALLS
 from tests.replay.scenes import SCENES, Scene, Stage
 from worker import build_worker
@@ -55,6 +56,7 @@ async def main(names: Sequence[str]) -> None:
                     stage = Stage(missions, llm, client, servers)
                     await _record(wanted, names, stage)
                     await _record_deliveries(names, stage, receiver)
+                    await _record_rollups(names, stage)
 
 
 def _wanted(scene: Scene, names: Sequence[str]) -> bool:
@@ -88,6 +90,12 @@ async def _record_deliveries(names: Sequence[str], stage: Stage, receiver: Recei
             delivery_id = await play(Post(stage, receiver))
             # A delivery whose webhook was disabled sleeps on until its next attempt would be.
             await _save(stage, "WebhookDelivery", name, delivery_workflow_id(TENANT, delivery_id))
+
+
+async def _record_rollups(names: Sequence[str], stage: Stage) -> None:
+    for name, play in ROLLUPS.items():
+        if _lacks("UsageRollup", name, names):
+            await _save(stage, "UsageRollup", name, await play(stage))
 
 
 async def _save(stage: Stage, workflow: str, name: str, workflow_id: str) -> None:

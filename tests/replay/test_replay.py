@@ -16,6 +16,7 @@ from taskforce.core.domain.runs.run import FINAL, RunStatus
 from tests.replay.delivery_scenes import DELIVERIES
 from tests.replay.history_files import HISTORIES, ending_of, load, readable
 from tests.replay.planted_nondeterminism import CHANGED, PATCHED
+from tests.replay.rollup_scenes import ROLLUPS
 from tests.replay.scenes import SCENES
 from worker import WORKFLOWS, workflow_runner
 from workflows.client.connection import DATA_CONVERTER
@@ -30,6 +31,8 @@ ENDINGS = {
     | {"canceled", "terminated", "continued_as_new"},
     # One that is interrupted is asked for again.
     "TenantDeletion": {"done", "canceled"},
+    # One that is cancelled leaves nothing behind: the next one does its work.
+    "UsageRollup": {"done", "failed"},
     "WebhookDelivery": {"delivered", "failed", "stopped", "canceled"},
 }
 every_history = pytest.mark.parametrize(
@@ -118,8 +121,9 @@ def test_every_scene_is_recorded_and_nothing_else_is() -> None:
     approvals = {("Approval", scene.approval) for scene in SCENES if scene.approval}
     deletions = {("TenantDeletion", scene.deletion) for scene in SCENES if scene.deletion}
     deliveries = {("WebhookDelivery", name) for name in DELIVERIES}
+    rollups = {("UsageRollup", name) for name in ROLLUPS}
     recorded = {(path.parent.name, re.sub(r"-\d+$", "", path.stem)) for path in RECORDED}
-    assert recorded == runs | approvals | deletions | deliveries
+    assert recorded == runs | approvals | deletions | deliveries | rollups
 
 
 @pytest.mark.parametrize(

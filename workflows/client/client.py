@@ -18,6 +18,7 @@ from workflows.client.approvals import ApprovalClient
 from workflows.client.errors import mapped
 from workflows.client.executions import RPC_TIME, WorkflowExecutions
 from workflows.client.runs import RunClient
+from workflows.client.schedules import ScheduleClient
 from workflows.client.tenants import TenantClient
 from workflows.client.webhook_deliveries import DeliveryClient
 from workflows.runtime import search_attributes
@@ -43,6 +44,7 @@ class WorkflowClient:
         approvals: The workflows of requests for approval.
         deliveries: The workflows of deliveries to webhooks.
         tenants: The workflows that delete tenants.
+        schedules: The schedules of workflows.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class WorkflowClient:
         self.approvals = ApprovalClient(self._executions, proof_key, clock)
         self.deliveries = DeliveryClient(self._executions)
         self.tenants = TenantClient(self._executions)
+        self.schedules = ScheduleClient(self._executions)
 
     async def pollers(self) -> int:
         """Returns the number of workers that have polled within `POLL_TIME`.

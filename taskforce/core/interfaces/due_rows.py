@@ -23,6 +23,8 @@ class DueKind(StrEnum):
     REQUEST_CHECK = "requests.check"
     DELIVERY_START = "deliveries.start"
     DELIVERY_CHECK = "deliveries.check"
+    USAGE = "usage.roll_up"
+    """Usage records that are in no bucket; they are looked after by a statement, and so not claimed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class DueRows(Protocol):
         """Claims rows that nobody else has claimed, those first that are due for longest.
 
         Args:
-            kind: The kind of rows.
+            kind: The kind of rows, one whose rows are claimed.
             before: Rows that were due before this time.
             until: The time at which they are due again, unless they are postponed.
             most: The number of rows at most.

@@ -33,6 +33,7 @@ from taskforce.core.interfaces.repositories.runs import (
     WholeResults,
 )
 from taskforce.core.interfaces.repositories.tenants import Deletions, OwnTenant, TenantData
+from taskforce.core.interfaces.repositories.usage_buckets import UsageBuckets
 from taskforce.core.interfaces.repositories.webhooks import Deliveries, Webhooks
 
 
@@ -132,6 +133,11 @@ class Records(Protocol):
     @property
     def prices(self) -> Prices:
         """Returns the repository of the tenant's prices."""
+        ...
+
+    @property
+    def usage_buckets(self) -> UsageBuckets:
+        """Returns the repository of usage summed up by 15 minutes."""
         ...
 
     @property

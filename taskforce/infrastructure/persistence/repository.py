@@ -11,6 +11,7 @@ from taskforce.core.domain.paging import Page
 from taskforce.infrastructure.persistence.connection import Connection, Query, Row
 
 Aggregate = TypeVar("Aggregate")
+_NOTHING: Mapping[str, object] = {}
 _OWN_PLAN = Query(
     sa.text(
         "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_bitmapscan', 'off', true)"
@@ -84,7 +85,7 @@ class Repository:
         self._connection = connection
         self._tenant_id = tenant_id
 
-    async def _listed(self, query: sa.Select[Any]) -> Sequence[Row]:
+    async def _listed(self, query: sa.Select[Any], values: Mapping[str, object] = _NOTHING) -> Sequence[Row]:
         """Returns the rows of a list's page, by a plan for these very filters.
 
         After five times PostgreSQL would keep one plan for all values: that of a user with few rows, for one with half
@@ -92,7 +93,7 @@ class Repository:
         all rows that meet them as a bitmap, and sorts them, where an index in the order of the page needs a page only.
         """
         await self._connection.value(_OWN_PLAN)
-        return await self._connection.all(query)
+        return await self._connection.all(query, values)
 
     def _of(self, **values: object) -> dict[str, object]:
         """Returns the parameters of `where`."""

@@ -31,6 +31,7 @@ from taskforce.infrastructure.persistence.repositories.tenant_deletions import D
 from taskforce.infrastructure.persistence.repositories.tenants import TenantRepository
 from taskforce.infrastructure.persistence.repositories.transcripts import TranscriptRepository
 from taskforce.infrastructure.persistence.repositories.usage import UsageRepository
+from taskforce.infrastructure.persistence.repositories.usage_buckets import UsageBucketRepository
 from taskforce.infrastructure.persistence.repositories.users import UserRepository
 from taskforce.infrastructure.persistence.repositories.webhook_deliveries import DeliveryRepository
 from taskforce.infrastructure.persistence.repositories.webhooks import WebhookRepository
@@ -66,6 +67,7 @@ class TenantRecords:
         self.events = EventRepository(connection, tenant_id)
         self.usage = UsageRepository(connection, tenant_id)
         self.prices = PriceRepository(connection, tenant_id)
+        self.usage_buckets = UsageBucketRepository(connection, tenant_id)
         self.requests = RequestRepository(connection, tenant_id)
         self.request_results = RequestResultRepository(connection, tenant_id)
         self.definitions = DefinitionRepository(connection, tenant_id)

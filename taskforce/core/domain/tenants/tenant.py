@@ -10,11 +10,12 @@ from typing import Final, Self
 
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
 from taskforce.core.domain.ids import missing
+from taskforce.core.domain.time_zones import parse_time_zone
 from taskforce.core.interfaces.identity import checked_tenant_id
 
 FEATURES: Final = frozenset({"rag", "long_term_memory", "approval_workflows"})
 """Features of a tenant, by the guide's names (3.1)."""
-OWN_SETTINGS: Final = frozenset({"ip_allow_list"})
+OWN_SETTINGS: Final = frozenset({"ip_allow_list", "time_zone"})
 """Settings that a tenant's administrators may change; the others belong to the platform's operator."""
 MOST: Final = 1_000_000
 _LONGEST_NAME: Final = 200
@@ -56,6 +57,7 @@ class TenantSettings:
         delivery_retention_days: Days that deliveries to webhooks and their attempts are kept after their end.
         request_retention_days: Days that requests for approval that no run asked for are kept after their end.
         usage_retention_days: Days that usage records of ended runs are kept.
+        time_zone: IANA name of the time zone of the tenant's reports; None for UTC.
     """
 
     max_agents: int | None = None
@@ -68,6 +70,7 @@ class TenantSettings:
     delivery_retention_days: int | None = None
     request_retention_days: int | None = None
     usage_retention_days: int | None = None
+    time_zone: str | None = None
 
     @classmethod
     def parse(cls, settings: Mapping[str, object]) -> Self:
@@ -103,6 +106,7 @@ class TenantSettings:
             "requests_per_minute": self.requests_per_minute,
             "ip_allow_list": list(self.ip_allow_list) or None,
             **{f"{kind}_retention_days": self._days(kind) for kind in RecordKind},
+            "time_zone": self.time_zone,
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -307,6 +311,13 @@ def _features(value: object) -> frozenset[str]:
     return names
 
 
+def _time_zone(value: object) -> str:
+    try:
+        return parse_time_zone(str(value)).key
+    except Invalid:
+        raise ValueError("is a name of the IANA database such as Europe/Berlin, or UTC.") from None
+
+
 def _networks(value: object) -> tuple[str, ...]:
     texts = _texts(value)
     if len(texts) > _MOST_NETWORKS:
@@ -326,4 +337,5 @@ _READERS: Final[Mapping[str, Callable[[object], object]]] = {
     "requests_per_minute": _count(1, MOST),
     "ip_allow_list": _networks,
     **{f"{kind}_retention_days": _count(1, _MOST_DAYS) for kind in RecordKind},
+    "time_zone": _time_zone,
 }

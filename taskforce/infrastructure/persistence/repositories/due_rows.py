@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from models.tables.approvals import ApprovalRow
 from models.tables.runs import RunRow, RunWordRow
+from models.tables.usage import UsageRow
 from models.tables.webhooks import WebhookDeliveryRow
 from taskforce.core.interfaces.due_rows import DueKind, DueRow
 from taskforce.infrastructure.persistence.connection import Connection, Query
@@ -22,7 +23,7 @@ class Source:
 
     Attributes:
         table: Their table.
-        key: The column of their id.
+        key: The column of their id; empty where rows are not claimed one by one.
         rows: Which they are, exactly as in the partial index of the kind, or PostgreSQL does not use it.
         due: The column with the time from which they are due.
         label: The column of their label; empty where they have none.
@@ -68,7 +69,10 @@ SOURCES: Mapping[DueKind, Source] = {
     DueKind.REQUEST_CHECK: Source(_REQUESTS, "request_id", _STARTED),
     DueKind.DELIVERY_START: Source(_DELIVERIES, "delivery_id", sa.text("status = 'queued'"), label="event"),
     DueKind.DELIVERY_CHECK: Source(_DELIVERIES, "delivery_id", sa.text("status = 'pending'")),
+    DueKind.USAGE: Source(table(UsageRow), "", sa.text("NOT rolled_up"), due="at"),
 }
+CLAIMED: Mapping[DueKind, Source] = {kind: source for kind, source in SOURCES.items() if source.key}
+"""The kinds whose rows are claimed one by one."""
 _BEFORE = sa.bindparam("before", type_=sa.DateTime(timezone=True))
 _MOST = sa.bindparam("most", type_=sa.Integer())
 
@@ -114,8 +118,8 @@ def _due_again(changed: sa.Update, source: Source) -> sa.Update:
 
 TENANTS = {kind: _tenants(source) for kind, source in SOURCES.items()}
 AMONG = {kind: _among(source) for kind, source in SOURCES.items()}
-_CLAIMS = {kind: _claim(source) for kind, source in SOURCES.items()}
-_POSTPONES = {kind: _postpone(source) for kind, source in SOURCES.items()}
+_CLAIMS = {kind: _claim(source) for kind, source in CLAIMED.items()}
+_POSTPONES = {kind: _postpone(source) for kind, source in CLAIMED.items()}
 # The planner cannot tell how few rows a policy hides, or what a limit leaves: it would read and sort all that wait.
 # An index that leads with the tenant alone would do for an incremental sort, which reads all rows of a tenant.
 _IN_ORDER = Query(

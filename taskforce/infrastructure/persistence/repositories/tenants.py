@@ -62,6 +62,8 @@ def values_of(tenant: Tenant) -> dict[str, object]:
         "updated_at": tenant.updated_at,
         "runs_until": tenant.runs_until,
         "metering_revision": tenant.metering_revision,
+        # Set by the owner's function that erases usage records.
+        "usage_whole_since": None,
     }
 
 

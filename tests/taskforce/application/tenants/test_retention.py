@@ -7,10 +7,12 @@ import sqlalchemy as sa
 
 from taskforce.application.tenants import retention
 from taskforce.application.tenants.retention import erase_all_records, erase_records
-from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.metering.aggregation import AggregationQuery, UsageFilter
+from taskforce.core.domain.metering.periods import BUCKET, Period, next_bucket
 from taskforce.core.domain.runs.run import Ending, RunStatus
 from taskforce.core.domain.tenants.tenant import RecordKind
 from taskforce.infrastructure.persistence.database import Database
+from tests.fixtures.usage import rolled_up, total, used
 from tests.taskforce.application.tenants.kept_records import Keeping
 from tests.taskforce.infrastructure.persistence.factories import queued, settled
 
@@ -21,7 +23,6 @@ OF_RUN = (
     'INSERT INTO usage_records SELECT (r).* FROM (SELECT jsonb_populate_record(u, \'{{"run_id": "{}"}}\') AS r '
     "FROM usage_records u ORDER BY at LIMIT 1) copied"
 )
-NOT_ROLLED_UP = OF_RUN.replace('"{}"', '"{}", "rolled_up": false')
 TOLD = "SELECT details FROM audit_events WHERE action = 'answer.erase'"
 
 
@@ -100,12 +101,21 @@ async def test_usage_of_a_run_that_is_open_stays(keeping: Keeping) -> None:
     assert await erase_all_records(keeping.rows, keeping.database, NOW) == 1
 
 
-async def test_usage_that_is_not_in_the_sums_yet_stays(keeping: Keeping) -> None:
+async def test_usage_that_is_in_no_bucket_stays_until_it_is(keeping: Keeping) -> None:
     await keeping.settings(usage_retention_days=DAYS)
-    async with keeping.database.tenant(keeping.tenant_id) as records:
-        await records.users._connection.change(sa.text(NOT_ROLLED_UP.format(new_id())))
-    assert await erase_all_records(keeping, keeping.database, NOW) == 2
+    await used(keeping.database, keeping.tenant_id, OLD)
+    assert await erase_all_records(keeping.rows, keeping.database, NOW) == 2
     assert await keeping.counts(RecordKind.USAGE) == [2]
+    period = Period(next_bucket(OLD) - BUCKET, next_bucket(NOW))
+    before = await total(keeping.database, keeping.tenant_id, period)
+    assert await rolled_up(keeping.database, keeping.tenant_id) == 1
+    assert await erase_all_records(keeping.rows, keeping.database, NOW) == 1
+    # The sums stay, and are not made anew of what is left.
+    assert await total(keeping.database, keeping.tenant_id, period) == before
+    async with keeping.database.tenant(keeping.tenant_id) as records:
+        assert await records.usage_buckets.rebuild(period) is None
+        found = await records.usage_buckets.aggregate(AggregationQuery(UsageFilter(period), ("run",)))
+    assert not found.whole
 
 
 async def test_batches_are_erased_and_audited_one_by_one(keeping: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from taskforce.core.interfaces.due_rows import DueKind
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.database import Database
-from taskforce.infrastructure.persistence.repositories.due_rows import AMONG, TENANTS, by_index
+from taskforce.infrastructure.persistence.repositories.due_rows import AMONG, CLAIMED, TENANTS, by_index
 from tests.fixtures.plans import Plan, watched
 from tests.fixtures.stack import DatabaseUrls
 from tests.taskforce.infrastructure.persistence.factories import NOW, SECOND, queued
@@ -27,6 +27,7 @@ INDEXES = {
     DueKind.REQUEST_CHECK: "approvals_to_check",
     DueKind.DELIVERY_START: "webhook_deliveries_to_start",
     DueKind.DELIVERY_CHECK: "webhook_deliveries_to_check",
+    DueKind.USAGE: "usage_records_to_roll_up",
 }
 _FILL = """
 WITH run AS (SELECT * FROM runs WHERE tenant_id = $1), made AS (
@@ -63,6 +64,14 @@ FROM generate_series(1, $2::integer) number
 """
 
 
+_USE = """
+INSERT INTO usage_records (tenant_id, run_id, step, call, attempt, part, user_id, agent_id, model, input_tokens,
+                           output_tokens, cached_tokens, duration_ms, at, kind, rolled_up)
+SELECT $1, gen_random_uuid(), 1, 0, 1, 0, 'alice', 'agent', 'm', 1, 1, 0, 1, $3, 'model', number % 4 > 0
+FROM generate_series(1, $2::integer) number
+"""
+
+
 @pytest.fixture(scope="module")
 async def admin(postgres: DatabaseUrls) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(**driver_arguments(postgres.admin))
@@ -76,12 +85,12 @@ async def crowd(database: Database, admin: asyncpg.Connection) -> AsyncIterator[
     tenants = {f"due-{number:02}": BUSY if number == 5 else 8 for number in range(QUIET)}
     for tenant_id, number in tenants.items():
         await queued(database, tenant_id)
-        for statement in (_FILL, _DELIVER, _ASK):
+        for statement in (_FILL, _DELIVER, _ASK, _USE):
             await admin.execute(statement, tenant_id, number, NOW)
-    await admin.execute("ANALYZE runs, run_words, approvals, webhook_deliveries")
+    await admin.execute("ANALYZE runs, run_words, approvals, webhook_deliveries, usage_records")
     yield list(tenants)
     # Sweeps of other tests would look after them.
-    for table in ("run_words", "approvals", "webhook_deliveries"):
+    for table in ("run_words", "approvals", "webhook_deliveries", "usage_records"):
         await admin.execute(f"DELETE FROM {table} WHERE tenant_id = ANY ($1)", list(tenants))
     await admin.execute("UPDATE runs SET status = 'failed' WHERE tenant_id = ANY ($1)", list(tenants))
 
@@ -110,7 +119,7 @@ async def test_tenants_are_found_by_the_index_whatever_one_of_them_has(
     assert among.pages < 12 * len(crowd)
 
 
-@pytest.mark.parametrize("kind", DueKind)
+@pytest.mark.parametrize("kind", CLAIMED)
 async def test_a_share_is_claimed_by_the_index_whatever_the_tenant_has(
     database: Database, crowd: list[str], kind: DueKind
 ) -> None:

@@ -1,0 +1,132 @@
+"""`taskforce usage`: what was used, a bar a day and a table by dimensions."""
+
+import re
+import sys
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from cli.documents import Document
+from cli.exits import Exit, Trouble
+from cli.options import AsJson, Token, Url
+from cli.terminal import complain, console, write_json
+
+if TYPE_CHECKING:
+    from cli.gateway import Gateway
+
+_AGO: Final = re.compile(r"([1-9][0-9]{0,3})([dh])")
+_MONTH: Final = re.compile(r"([0-9]{4})-([0-9]{2})")
+_DAY_NAMES: Final = {"today": 0, "yesterday": 1}
+_QUARTER: Final = timedelta(minutes=15)
+_CSV: Final = "text/csv"
+_FORMS: Final = "7d, 24h, today, yesterday, 2026-11, 2026-11-05, or a time with its zone"
+
+
+def usage(
+    *,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", help="Dimensions, with commas: user, agent, model, tool, department, tag:KEY and others."),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help=f"From when on: {_FORMS}; this month by default.", show_default=False)
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option("--to", help="Until when, that day within; now by default.", show_default=False),
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option("--time-zone", help="Of days; the tenant's by default.", show_default=False)
+    ] = None,
+    mine: Annotated[bool, typer.Option("--mine", help="Only your own; needs no right.")] = False,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout and nothing else there.")] = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Shows what was used: tokens, calls and cost, a bar a day; with --by a table, too.
+
+    With --json and --csv one aggregation is printed: by day, or with --by for the whole period.
+    """
+    from cli.gateway import open_gateway
+
+    if as_json and as_csv:
+        raise Trouble(Exit.USAGE, "options_conflict", "Ask for JSON or for CSV, not for both.")
+    asked = {**period(start, end, datetime.now(UTC)), "time_zone": zone}
+    gateway = open_gateway(url, token)
+    path = "/me/usage" if mine else "/admin/usage/aggregation"
+    grouped = {"group_by": by} if by else {"step": "day"}
+    if as_csv:
+        _write_csv(gateway, path, {**asked, **grouped})
+        return
+    if as_json:
+        write_json(gateway.get(path, **asked, **grouped).raw)
+        return
+    _show(gateway.get(path, **asked, step="day"), gateway.get(path, **asked, group_by=by) if by else None)
+
+
+def period(start: str | None, end: str | None, now: datetime) -> dict[str, str | None]:
+    """Returns the parameters of a period.
+
+    Args:
+        start: The beginning, in one of the forms that people write; None for this month's.
+        end: The end; None for now, or for the end of the month that `start` names.
+        now: The time, UTC.
+
+    Raises:
+        Trouble: A form is not known.
+    """
+    if end is None and start and (_MONTH.fullmatch(start) or start in _DAY_NAMES):
+        end = start
+    return {
+        "start": start and _bound(start, now, last=False),
+        "end": end and _bound(end, now, last=True),
+    }
+
+
+def _bound(text: str, now: datetime, *, last: bool) -> str:
+    today = now.date()
+    if text in _DAY_NAMES:
+        return str(today - timedelta(days=_DAY_NAMES[text]))
+    if found := _AGO.fullmatch(text):
+        number = int(found[1])
+        if found[2] == "d":
+            # Today is one of them.
+            return str(today - timedelta(days=number - 1))
+        begun = datetime.min.replace(tzinfo=UTC)
+        return (now - (now - begun) % _QUARTER - timedelta(hours=number)).isoformat()
+    try:
+        if found := _MONTH.fullmatch(text):
+            return str(_month(int(found[1]), int(found[2]), last=last))
+        datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise Trouble(Exit.USAGE, "time_invalid", f"There is no such time. Known forms: {_FORMS}.") from None
+    return text
+
+
+def _month(year: int, month: int, *, last: bool) -> date:
+    first = date(year, month, 1)
+    return (first + timedelta(days=31)).replace(day=1) - timedelta(days=1) if last else first
+
+
+def _write_csv(gateway: "Gateway", path: str, query: dict[str, str | None]) -> None:
+    with gateway.download(path, accept=_CSV, **query) as (_, pieces):
+        for piece in pieces:
+            sys.stdout.write(piece.decode())
+    sys.stdout.flush()
+
+
+def _show(days: Document, grouped: Document | None) -> None:
+    from cli.usage_view import bars, summary, table
+
+    out = console()
+    out.print(summary(days))
+    out.print(bars(days, out.width))
+    if grouped is not None:
+        out.print()
+        out.print(table(grouped))
+        if grouped.flag("truncated"):
+            complain("There are more groups than are shown; `other` is the rest of them.", "dim")
+        if not grouped.flag("whole", default=True):
+            complain("Retention has erased records of this period: these sums lack them.", "yellow")
