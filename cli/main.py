@@ -6,7 +6,7 @@ from typing import Final
 
 import typer
 
-from cli import agents, approvals, audit, kill_switches, run, runs, streams, tenants, token
+from cli import agents, approvals, audit, kill_switches, run, runs, sla, streams, tenants, token
 from cli.exits import EXIT_CODES, Exit, Trouble
 from cli.options import AsJson
 from cli.reporting import reported
@@ -63,6 +63,7 @@ app.add_typer(agents.app, name="agents", rich_help_panel=_CATALOG)
 app.add_typer(audit.app, name="audit", rich_help_panel=_LOG)
 app.add_typer(kill_switches.app, name="kill-switches", rich_help_panel=_PLATFORM)
 app.add_typer(tenants.app, name="tenants", rich_help_panel=_PLATFORM)
+app.command(rich_help_panel=_PLATFORM)(reported(sla.sla))
 app.command(rich_help_panel=_HERE)(reported(token.token))
 
 

@@ -14,6 +14,7 @@ from taskforce.core.domain.runs.kill_switches import ListedSwitch
 from taskforce.core.domain.tenants.deletion import Deletion
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.interfaces.due_rows import DueRows
+from taskforce.core.interfaces.metrics import Fact
 from taskforce.core.interfaces.repositories.access import PolicyDocuments, RateBuckets
 from taskforce.core.interfaces.repositories.approvals import Definitions, Delegations, RequestResults, Requests
 from taskforce.core.interfaces.repositories.audit import Audit
@@ -31,6 +32,7 @@ from taskforce.core.interfaces.repositories.runs import (
     Usage,
     WholeResults,
 )
+from taskforce.core.interfaces.repositories.service_statistics import StatisticsRepository
 from taskforce.core.interfaces.repositories.tenants import Deletions, OwnTenant, TenantData
 from taskforce.core.interfaces.repositories.webhooks import Deliveries, Webhooks
 
@@ -41,6 +43,11 @@ class Records(Protocol):
     @property
     def tenant_id(self) -> str:
         """Returns the id of the tenant."""
+        ...
+
+    @property
+    def facts(self) -> list[Fact]:
+        """Returns what the transaction adds that the metrics count after its commit; use cases append to it."""
         ...
 
     @property
@@ -126,6 +133,11 @@ class Records(Protocol):
     @property
     def usage(self) -> Usage:
         """Returns the repository of usage records."""
+        ...
+
+    @property
+    def service_statistics(self) -> StatisticsRepository:
+        """Returns the repository of service statistics."""
         ...
 
     @property

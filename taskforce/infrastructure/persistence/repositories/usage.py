@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.usage import UsageRow
 from taskforce.core.domain.metering.usage import StepUsage, UsageEntry
+from taskforce.core.interfaces.metrics import ModelCalled
 from taskforce.infrastructure.persistence.connection import DeferredWrite, Query
 from taskforce.infrastructure.persistence.repository import Repository, table, where
 
@@ -52,6 +53,8 @@ class UsageRepository(Repository):
         }
         for part, row in enumerate(_rows(spending)):
             await self._connection.later(_ADD, {**keyed, "part": part, **row})
+            if row["model"] is not None:
+                self._connection.facts.append(_model_called(row))
 
     async def of_steps(self, run_id: str, first: int, last: int) -> Sequence[StepUsage]:
         """Returns the model's usage in each of the steps."""
@@ -67,6 +70,19 @@ class UsageRepository(Repository):
             )
             for row in await self._connection.all(_OF_STEPS, values)
         ]
+
+
+def _model_called(row: Mapping[str, Any]) -> ModelCalled:
+    return ModelCalled(
+        row["model"],
+        row["duration_ms"] / 1_000,
+        row["input_tokens"],
+        row["output_tokens"],
+        row["cached_tokens"],
+        failed=row["error_code"],
+        cost=row.get("cost"),
+        currency=row.get("currency"),
+    )
 
 
 def _rows(spending: UsageEntry) -> Sequence[Mapping[str, object]]:
