@@ -1,7 +1,7 @@
 """Runs the benchmarks.
 
-python -m bench [runs|where|history|access|approvals|audit|fairness|lists]... [--quick] [--steps 1000] [--rows 1000000]
-[--json FILE]; the same: `make bench`.
+python -m bench [runs|where|history|access|approvals|audit|fairness|lists|metrics]... [--quick] [--steps 1000]
+[--rows 1000000] [--json FILE]; the same: `make bench`.
 """
 
 import argparse
@@ -23,11 +23,12 @@ from bench.cpu_shares import measure_where
 from bench.fairness import measure_fairness
 from bench.history import measure_history, measure_long_run
 from bench.lists import measure_lists
+from bench.metrics import measure_metrics
 from bench.report import Results, show
 from bench.runs import QUICK_PLAN, Plan, measure_runs
 from bench.stack import BenchStack, Say, running
 
-PARTS = ("runs", "where", "history", "access", "approvals", "audit", "fairness", "lists")
+PARTS = ("runs", "where", "history", "access", "approvals", "audit", "fairness", "lists", "metrics")
 WIDTH = 120
 
 
@@ -67,6 +68,9 @@ async def _part(part: str, arguments: argparse.Namespace, stack: BenchStack, res
     elif part == "lists":
         rows = arguments.rows or (5_000 if arguments.quick else 100_000)
         results.lists = await measure_lists(stack, rows, arguments.rounds or (10 if arguments.quick else 50), say)
+    elif part == "metrics":
+        say("writing expositions")
+        results.metrics = await asyncio.to_thread(measure_metrics, arguments.rounds or (5 if arguments.quick else 30))
     elif part == "fairness":
         async with stack.product_worker(say):
             results.fairness = await measure_fairness(stack, 100 if arguments.quick else 1_000, say)

@@ -13,6 +13,7 @@ from bench.cpu_shares import Where
 from bench.fairness import Fairness
 from bench.history import HistoryRow, LongRun
 from bench.lists import FEW_ROWS, Lists
+from bench.metrics import Exposition
 from bench.runs import Row
 
 
@@ -28,6 +29,7 @@ class Results:
     approvals: Approvals | None = None
     audit: AuditLog | None = None
     lists: Lists | None = None
+    metrics: Exposition | None = None
     fairness: Fairness | None = None
 
     def add(self, other: "Results") -> None:
@@ -40,6 +42,7 @@ class Results:
         self.approvals = other.approvals or self.approvals
         self.audit = other.audit or self.audit
         self.lists = other.lists or self.lists
+        self.metrics = other.metrics or self.metrics
         self.fairness = other.fairness or self.fairness
 
     def as_dict(self) -> dict[str, object]:
@@ -60,6 +63,10 @@ def show(results: Results, console: Console) -> None:
         console.print(_long_table(results.long_run))
     if results.access:
         console.print(_access_table(results.access))
+    _show_stores(results, console)
+
+
+def _show_stores(results: Results, console: Console) -> None:
     if results.approvals:
         console.print(_waiting_table(results.approvals.waiting))
         console.print(_compared_table(results.approvals))
@@ -67,6 +74,8 @@ def show(results: Results, console: Console) -> None:
         console.print(_audit_table(results.audit))
     if results.lists:
         console.print(_lists_table(results.lists))
+    if results.metrics:
+        console.print(_metrics_table(results.metrics))
     if results.fairness:
         console.print(_fairness_table(results.fairness))
 
@@ -195,6 +204,16 @@ def _audit_table(found: AuditLog) -> Table:
     table.add_row("events sealed a second", "", "", "", f"{found.sealed_per_second:.0f}", "")
     table.add_row("events exported a second", "", "", "", f"{found.exported_per_second:.0f}", "")
     table.add_row("peak memory of the export, MB more", "", "", "", f"{found.export_mb:.1f}", "")
+    return table
+
+
+def _metrics_table(found: Exposition) -> Table:
+    table = Table(title=f"Metrics of {found.tenants} tenants, {found.lines} lines, beside prometheus_client")
+    for name in ("", "ours", "prometheus_client", "ratio"):
+        table.add_column(name, justify="right" if name else "left")
+    table.add_row("one exposition, ms", f"{found.ms:.1f}", f"{found.baseline_ms:.1f}", f"{found.ratio:.2f}")
+    counts = found.count_us / found.baseline_count_us
+    table.add_row("counting a request, us", f"{found.count_us:.1f}", f"{found.baseline_count_us:.1f}", f"{counts:.2f}")
     return table
 
 
