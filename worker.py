@@ -19,6 +19,7 @@ from activities.approvals import ApprovalActivities
 from activities.errors import FailureInterceptor
 from activities.heartbeats import HeartbeatInterceptor
 from activities.metering import MeteringActivities
+from activities.metrics import MetricsInterceptor
 from activities.registration import activities_of
 from activities.runs.lifecycle import RunActivities
 from activities.runs.model import ModelActivities
@@ -27,9 +28,11 @@ from activities.tenant_deletion import DeletionActivities
 from activities.tenant_shares import CallLimits, TenantShares
 from activities.webhooks import WebhookActivities
 from activities.work import WorkInterceptor
+from api.web.scrape_server import showing_metrics
 from taskforce.application.approvals.handler import RequestHandler
 from taskforce.application.approvals.payload_schemas import schema_problems
 from taskforce.application.approvals.update_proofs import UpdateVerification
+from taskforce.application.reporting.service_statistics import StatisticsLog, storing
 from taskforce.application.webhooks.dispatch import starting
 from taskforce.core.domain.approvals.definitions import DefinitionRules
 from taskforce.core.domain.approvals.excerpt import ExcerptRules
@@ -38,6 +41,7 @@ from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.llm import ChatModel
+from taskforce.core.interfaces.metrics import FactObserver, Observers
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.tools import ToolRunner
 from taskforce.infrastructure.composition import (
@@ -52,6 +56,7 @@ from taskforce.infrastructure.config.access import access_rules, deployment_prof
 from taskforce.infrastructure.config.approvals import definition_rules, excerpt_rules
 from taskforce.infrastructure.config.audit import audit_section
 from taskforce.infrastructure.config.logging import log_as_deployed
+from taskforce.infrastructure.config.metrics import process_metrics
 from taskforce.infrastructure.config.settings import Settings
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from taskforce.infrastructure.llm.model_selection import known_secrets
@@ -66,6 +71,7 @@ from workflows.approval import ApprovalWorkflow
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
 from workflows.client.recovery import RecoveryPorts, recovery
+from workflows.client.sdk_metrics import recording_sdk
 from workflows.tenant_deletion import TenantDeletion
 from workflows.usage_rollup import UsageRollup
 from workflows.webhook_delivery import WebhookDelivery
@@ -95,6 +101,7 @@ class WorkerParts:
         proof_key: The key with which the gateway proves people's decisions.
         excerpts: What the Temporal UI shows of requests for approval.
         limits: The bounds of slow activities.
+        observer: Learns of what happens, for the metrics.
     """
 
     database: Database
@@ -109,6 +116,7 @@ class WorkerParts:
     proof_key: ProofKey = field(default_factory=ProofKey)
     excerpts: ExcerptRules = field(default_factory=ExcerptRules)
     limits: CallLimits = field(default_factory=CallLimits)
+    observer: FactObserver = field(default_factory=Observers)
 
     @property
     def foundation(self) -> Foundation:
@@ -190,7 +198,13 @@ def build_worker(
         workflows=WORKFLOWS,
         activities=build_activities(parts, cases or use_cases(parts.foundation), WorkflowClient(client, task_queue)),
         # In this order: failures and heartbeats tell the work, and a call that waits for its tenant's turn sends them.
-        interceptors=[WorkInterceptor(), FailureInterceptor(), HeartbeatInterceptor(), TenantShares(parts.limits)],
+        interceptors=[
+            MetricsInterceptor(parts.observer),
+            WorkInterceptor(),
+            FailureInterceptor(),
+            HeartbeatInterceptor(),
+            TenantShares(parts.limits),
+        ],
         **chosen,
     )
 
@@ -200,7 +214,10 @@ def sweeping(
     workflow_client: WorkflowClient,
     cases: UseCases,
     clock: Clock = utc_now,
+    *,
     audit_days: int | None = None,
+    observer: FactObserver | None = None,
+    statistics_days: int | None = None,
 ) -> AbstractAsyncContextManager[None]:
     """Runs the recovery sweeps while the block lasts; see `workflows/client/recovery.py`."""
     return recovery(
@@ -212,6 +229,8 @@ def sweeping(
             decisions=cases.decisions,
             clock=clock,
             audit_days=audit_days,
+            observer=observer or Observers(),
+            statistics_days=statistics_days,
         )
     )
 
@@ -232,11 +251,16 @@ async def work(settings: Settings) -> None:
         stack.push_async_callback(model.aclose)
         preparing = asyncio.create_task(model.prepare())
         stack.callback(preparing.cancel)
-        database = open_database(settings, profile)
+        counted = process_metrics(settings, profile, "worker")
+        statistics = StatisticsLog(utc_now)
+        observer = Observers(statistics, *([counted.product] if counted else ()))
+        database = open_database(settings, profile, observer)
         stack.push_async_callback(database.close)
         await database.check()
         live = await stack.enter_async_context(Publisher(settings.app_url))
-        client = await connect(TemporalAddress(**settings.temporal_connection))
+        await stack.enter_async_context(storing(statistics, database))
+        runtime = None if counted is None else await stack.enter_async_context(recording_sdk(counted.sdk.add))
+        client = await connect(TemporalAddress(**settings.temporal_connection), runtime)
         workflow_client = WorkflowClient(client, settings.temporal_task_queue)
         await workflow_client.ensure_search_attributes()
         await workflow_client.schedules.ensure_usage_rollup()
@@ -255,6 +279,7 @@ async def work(settings: Settings) -> None:
             proof_key=vouched,
             excerpts=excerpt_rules(settings, profile, known_secrets(os.environ)),
             limits=CallLimits(settings.worker_model_calls, settings.worker_tool_calls),
+            observer=observer,
         )
         cases = use_cases(parts.foundation)
         # The import of LiteLLM, in a thread, keeps the loop waiting for tenths of a second at a time: a worker that has
@@ -263,13 +288,22 @@ async def work(settings: Settings) -> None:
         await parts.foundation.bundled_prices.load()
         spare_collector()
         await stack.enter_async_context(
-            sweeping(database, workflow_client, cases, audit_days=audit_section(profile).retention_days)
+            sweeping(
+                database,
+                workflow_client,
+                cases,
+                audit_days=audit_section(profile).retention_days,
+                observer=observer,
+                statistics_days=settings.statistics_days,
+            )
         )
         await stack.enter_async_context(starting(database, database.queued, workflow_client.deliveries.start, utc_now))
         # No sandbox in production: tests and replays check determinism in it, see ADR 7.
         runner = UnsandboxedWorkflowRunner()
         worker = build_worker(client, settings.temporal_task_queue, parts, cases, workflow_runner=runner)
         await stack.enter_async_context(worker)
+        if counted is not None:
+            await stack.enter_async_context(showing_metrics(settings, counted))
         stack.enter_context(watched_loop())
         _log.info("worker.ready", task_queue=settings.temporal_task_queue)
         await stop.wait()

@@ -18,12 +18,14 @@ from api.routes import (
     health,
     kill_switches,
     me,
+    metrics,
     policies,
     prices,
     roles,
     run_events,
     run_steps,
     runs,
+    sla,
     tenants,
     usage,
     users,
@@ -32,6 +34,7 @@ from api.routes import (
 from api.web import problems
 from api.web.middleware import BodyGuard, RequestContext
 from api.web.openapi import EncodedDocument, describe
+from api.web.request_metrics import RequestMetrics, RouteTemplates
 
 ADMIN = (
     agents,
@@ -44,12 +47,15 @@ ADMIN = (
     prices,
     approval_requests,
     roles,
+    sla,
     tenants,
     usage,
     users,
     webhooks,
 )
 """The routers under `/admin`, which are served under the guide's `/v1/admin` too."""
+API, GUIDE = "/api/v1", "/v1"
+"""Under which paths routes are served: the product's own, and the guide's."""
 VERSION = "0.1.0"
 DESCRIPTION = "Runs AI agents that a company can trust: durable runs and approvals, every right read anew."
 
@@ -89,11 +95,14 @@ def create_app(context: GatewayContext) -> Gateway:
     # Added last runs first: RequestContext is outside, so that refused bodies have an id and a log line too.
     app.add_middleware(BodyGuard)
     app.add_middleware(RequestContext)
+    templates = RouteTemplates((API, GUIDE), lambda: app.openapi()["paths"])
+    app.add_middleware(RequestMetrics, observer=context.observer, templates=templates)
     app.include_router(health.router)
-    app.include_router(_routes(), prefix="/api/v1")
+    app.include_router(metrics.router)
+    app.include_router(_routes(), prefix=API)
     # The guide's own paths are served too, but not listed: one entry each in the document is enough.
     for each in (execute, *ADMIN):
-        app.include_router(each.router, prefix="/v1", include_in_schema=False)
+        app.include_router(each.router, prefix=GUIDE, include_in_schema=False)
     return app
 
 

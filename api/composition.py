@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -17,6 +17,7 @@ from taskforce.application.approvals.definition_facts import Selectable
 from taskforce.application.approvals.payload_schemas import schema_problems
 from taskforce.application.approvals.submissions import DecisionPorts
 from taskforce.application.catalog.agents import CatalogTags
+from taskforce.application.reporting.service_statistics import StatisticsLog, storing
 from taskforce.application.runs.control import ControlPorts
 from taskforce.application.runs.start import RunPorts
 from taskforce.application.webhooks.dispatch import starting
@@ -24,8 +25,10 @@ from taskforce.core.domain.access.rate_limits import Rate
 from taskforce.core.domain.approvals.definitions import DefinitionRules
 from taskforce.core.domain.catalog.definition import Offered
 from taskforce.core.domain.identity.principals import AccessRules
+from taskforce.core.domain.metering.service_levels import Objective
 from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.identity import ResourceType
+from taskforce.core.interfaces.metrics import FactObserver, Observers
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.prices import PriceCatalog
 from taskforce.core.interfaces.repositories.webhooks import WebhookUrls
@@ -36,9 +39,11 @@ from taskforce.infrastructure.composition import Foundation, UseCases, open_data
 from taskforce.infrastructure.config.access import access_rules, default_rate, deployment_profile
 from taskforce.infrastructure.config.approvals import definition_rules
 from taskforce.infrastructure.config.auth import authentication_in, issuers_of
+from taskforce.infrastructure.config.metrics import objectives, process_metrics
 from taskforce.infrastructure.config.profiles import Profile
 from taskforce.infrastructure.config.settings import Settings
 from taskforce.infrastructure.llm.price_map import BundledPrices
+from taskforce.infrastructure.metrics.process_metrics import ProcessMetrics
 from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Listener, Publisher, check_delivery
@@ -46,6 +51,7 @@ from taskforce.infrastructure.profile_agents import ProfileAgents
 from taskforce.infrastructure.tools.registry import ToolRegistry
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
+from workflows.client.sdk_metrics import recording_sdk
 
 FAILED_SIGN_INS = 300
 
@@ -93,6 +99,10 @@ class GatewayContext:
         failed_sign_ins: Writes failed sign-ins to the audit log, in batches.
         in_flight: Bounds the streams, waits and exports that are open.
         bundled_prices: The prices that come with the installation.
+        observer: Learns of what happens, for the metrics.
+        metrics: The metrics; None where they are switched off.
+        metrics_networks: Networks from where metrics may be read without a credential.
+        objectives: The deployment's objectives of service.
         closing: Set when the process is about to end: waiting requests and streams then return.
     """
 
@@ -119,6 +129,10 @@ class GatewayContext:
     in_flight: InFlight = field(default_factory=InFlight)
     failed_sign_ins: FailedSignInLog = field(init=False)
     bundled_prices: PriceCatalog = field(default_factory=BundledPrices)
+    observer: FactObserver = field(default_factory=Observers)
+    metrics: ProcessMetrics | None = None
+    metrics_networks: tuple[str, ...] = ()
+    objectives: Sequence[Objective] = ()
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -184,12 +198,17 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayContext]:
     vouching = proof_key(settings)
     rules, definitions = access_rules(settings, profile), definition_rules(profile, schema_problems)
     async with AsyncExitStack() as stack:
-        database = open_database(settings, profile)
+        counted = process_metrics(settings, profile, "gateway")
+        statistics = StatisticsLog(utc_now)
+        observer = Observers(statistics, *([counted.product] if counted else ()))
+        database = open_database(settings, profile, observer)
         stack.push_async_callback(database.close)
         await database.check()
         await check_delivery(settings.listen_url, settings.app_url)
         where = TemporalAddress(**settings.temporal_connection)
-        workflow_client = WorkflowClient(await connect(where), where.task_queue, vouching)
+        await stack.enter_async_context(storing(statistics, database))
+        runtime = None if counted is None else await stack.enter_async_context(recording_sdk(counted.sdk.add))
+        workflow_client = WorkflowClient(await connect(where, runtime), where.task_queue, vouching)
         await stack.enter_async_context(starting(database, database.queued, workflow_client.deliveries.start, utc_now))
         context = GatewayContext(
             database=database,
@@ -210,6 +229,10 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayContext]:
                 waits=OpenLimits(settings.waits, settings.waits_per_caller),
                 exports=OpenLimits(settings.exports, settings.exports_per_caller),
             ),
+            observer=observer,
+            metrics=counted,
+            metrics_networks=settings.metrics_networks,
+            objectives=objectives(profile),
         )
         stack.push_async_callback(context.failed_sign_ins.aclose)
         yield context

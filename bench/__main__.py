@@ -1,6 +1,6 @@
 """Runs the benchmarks.
 
-python -m bench [runs|where|history|access|approvals|audit|fairness|lists|usage]... [--quick] [--steps 1000]
+python -m bench [runs|where|history|access|approvals|audit|fairness|lists|usage|metrics]... [--quick] [--steps 1000]
 [--rows 1000000] [--json FILE]; the same: `make bench`.
 """
 
@@ -23,12 +23,13 @@ from bench.cpu_shares import measure_where
 from bench.fairness import measure_fairness
 from bench.history import measure_history, measure_long_run
 from bench.lists import measure_lists
+from bench.metrics import measure_metrics
 from bench.report import Results, show
 from bench.runs import QUICK_PLAN, Plan, measure_runs
 from bench.stack import BenchStack, Say, running
 from bench.usage import measure_usage
 
-PARTS = ("runs", "where", "history", "access", "approvals", "audit", "fairness", "lists", "usage")
+PARTS = ("runs", "where", "history", "access", "approvals", "audit", "fairness", "lists", "usage", "metrics")
 WIDTH = 120
 
 
@@ -71,6 +72,9 @@ async def _part(part: str, arguments: argparse.Namespace, stack: BenchStack, res
     elif part == "usage":
         runs = 2_000 if arguments.quick else 100_000
         results.usage = await measure_usage(stack, runs, arguments.rounds or (5 if arguments.quick else 20), say)
+    elif part == "metrics":
+        say("writing expositions")
+        results.metrics = await asyncio.to_thread(measure_metrics, arguments.rounds or (5 if arguments.quick else 30))
     elif part == "fairness":
         async with stack.product_worker(say):
             results.fairness = await measure_fairness(stack, 100 if arguments.quick else 1_000, say)

@@ -14,6 +14,7 @@ from bench.cpu_shares import Where
 from bench.fairness import Fairness
 from bench.history import HistoryRow, LongRun
 from bench.lists import FEW_ROWS, Lists
+from bench.metrics import Exposition
 from bench.runs import Row
 from bench.usage import Usage
 
@@ -30,6 +31,7 @@ class Results:
     approvals: Approvals | None = None
     audit: AuditLog | None = None
     lists: Lists | None = None
+    metrics: Exposition | None = None
     fairness: Fairness | None = None
     usage: Usage | None = None
 
@@ -43,6 +45,7 @@ class Results:
         self.approvals = other.approvals or self.approvals
         self.audit = other.audit or self.audit
         self.lists = other.lists or self.lists
+        self.metrics = other.metrics or self.metrics
         self.fairness = other.fairness or self.fairness
         self.usage = other.usage or self.usage
 
@@ -69,6 +72,7 @@ def _tables(results: Results) -> Iterator[Table]:
         (results.access, _access_table),
         (results.audit, _audit_table),
         (results.lists, _lists_table),
+        (results.metrics, _metrics_table),
         (results.fairness, _fairness_table),
         (results.usage, _usage_table),
     )
@@ -199,6 +203,16 @@ def _audit_table(found: AuditLog) -> Table:
     table.add_row("events sealed a second", "", "", "", f"{found.sealed_per_second:.0f}", "")
     table.add_row("events exported a second", "", "", "", f"{found.exported_per_second:.0f}", "")
     table.add_row("peak memory of the export, MB more", "", "", "", f"{found.export_mb:.1f}", "")
+    return table
+
+
+def _metrics_table(found: Exposition) -> Table:
+    table = Table(title=f"Metrics of {found.tenants} tenants, {found.lines} lines, beside prometheus_client")
+    for name in ("", "ours", "prometheus_client", "ratio"):
+        table.add_column(name, justify="right" if name else "left")
+    table.add_row("one exposition, ms", f"{found.ms:.1f}", f"{found.baseline_ms:.1f}", f"{found.ratio:.2f}")
+    counts = found.count_us / found.baseline_count_us
+    table.add_row("counting a request, us", f"{found.count_us:.1f}", f"{found.baseline_count_us:.1f}", f"{counts:.2f}")
     return table
 
 

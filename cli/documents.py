@@ -47,6 +47,11 @@ class Document:
         """Returns a whole number, 0 if there is none."""
         return self.maybe_number(key) or 0
 
+    def real(self, key: str) -> float | None:
+        """Returns a number, or None."""
+        value = self.raw.get(key)
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
     def flag(self, key: str, *, default: bool = False) -> bool:
         """Returns a truth value."""
         value = self.raw.get(key)

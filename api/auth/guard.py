@@ -15,7 +15,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from api.auth.caller import Caller, Context, actor_of
 from api.auth.resource import resource_of
 from api.composition import GatewayContext
-from api.web.client_address import client_address
+from api.web.client_address import client_address, is_within
 from api.web.connections import ACCEPTED
 from api.web.denials import READING, Claimed
 from api.web.problems import request_id_of
@@ -132,6 +132,27 @@ class Guard:
             except Forbidden as refused:
                 raise _explained(refused, admission.principal, principal) from None
         return caller
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapeGuard(Guard):
+    """Requires what `Guard` does; without a credential, that the request comes from a network that may scrape."""
+
+    async def __call__(  # type: ignore[override]  # None is nobody in particular
+        self, request: Request, context: Context, credentials: Credentials, key: KeyHeader
+    ) -> Caller | None:
+        """Authenticates the caller and checks the permission; returns None for a scraper without a credential.
+
+        Raises:
+            DomainError: As `Guard`.
+        """
+        if credentials is None and key is None and _may_scrape(request, context):
+            return None
+        return await Guard.__call__(self, request, context, credentials, key)
+
+
+def _may_scrape(request: Request, context: GatewayContext) -> bool:
+    return is_within(client_address(request, context.trusted_proxies), context.metrics_networks)
 
 
 def _explained(refused: Forbidden, principal: Principal, lasting: Principal) -> Forbidden:
@@ -265,6 +286,11 @@ def Allowed(permission: Permission, of: str | None = None, *, transient: bool = 
         transient: Whether its effect ends by itself; see `Guard`.
     """
     return params.Depends(Guard(permission, of, transient))
+
+
+def AllowedOrScraping(permission: Permission) -> params.Depends:  # noqa: N802 - reads as the mark that it is
+    """Marks a route by its permission; networks that may scrape need no credential."""
+    return params.Depends(ScrapeGuard(permission))
 
 
 SignedIn = params.Depends(Guard(None))

@@ -38,6 +38,16 @@ def client_address(request: Request, trusted: Sequence[str]) -> str | None:
     return peer if found is None else str(found)
 
 
+def is_within(address: str | None, networks: Sequence[str]) -> bool:
+    """Returns whether an address is in one of some networks; what is no address is in none.
+
+    Args:
+        address: The address.
+        networks: The networks.
+    """
+    return _within(address, [ipaddress.ip_network(network) for network in networks])
+
+
 def _within(address: str | None, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
     found = _parsed(address)
     return found is not None and any(found in network for network in networks if network.version == found.version)

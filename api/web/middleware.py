@@ -26,7 +26,7 @@ YAML_KINDS = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "
 _TAKES_YAML = "/import"
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # Probes come every few seconds, and would be most of the log.
-_SILENT = frozenset({"/health", "/ready"})
+_SILENT = frozenset({"/health", "/ready", "/metrics"})
 # They load scripts, which the policy of all other answers forbids.
 _PAGES = frozenset({"/docs", "/redoc", "/docs/oauth2-redirect"})
 _HEADERS = (

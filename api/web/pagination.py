@@ -110,6 +110,27 @@ def parse_text(cursor: str | None) -> str | None:
     return key
 
 
+def name_cursor(kind: str, name: str) -> str:
+    """Encodes the position after an item of a list that is ordered by kind and name."""
+    return _encoded(f"name|{kind}|{name}")
+
+
+def parse_name(cursor: str | None) -> tuple[str, str] | None:
+    """Decodes a cursor of `name_cursor`.
+
+    Raises:
+        Invalid: `cursor_invalid`.
+    """
+    if cursor is None:
+        return None
+    of, _, place = _decoded(cursor).partition("|")
+    kind, _, name = place.partition("|")
+    # PostgreSQL's texts hold no NUL.
+    if of != "name" or name_cursor(kind, name) != cursor or "\x00" in place:
+        raise _invalid()
+    return kind, name
+
+
 def rank_cursor(rank: float, item_id: str) -> str:
     """Encodes the position after an item of a list that is ordered by search rank and id."""
     return _encoded(f"rank|{rank!r}|{item_id}")

@@ -16,7 +16,7 @@ from cli.setup.jobs import Display, Job, leave, run
 from cli.setup.needs import GOALS, Need, describe, needs_of
 from cli.setup.packages import install
 from cli.setup.virtual_environment import VirtualEnvironment
-from cli.stack.binaries import Sdk, temporal_binary, time_skipping_server
+from cli.stack.binaries import Sdk, prometheus_programs, temporal_binary, time_skipping_server
 from cli.stack.locks import exclusive
 from taskforce.core.domain.errors import DomainError
 
@@ -105,6 +105,8 @@ def _job(arguments: Sequence[str], environment: VirtualEnvironment) -> None:
             _say(str(temporal_binary(_say, sdk=_sdk(environment))))
         case ["test-server"]:
             _say(str(time_skipping_server(_say, sdk=_sdk(environment))))
+        case ["prometheus"]:
+            _say(str(prometheus_programs(_say)))
         case _:
             raise SetupFailed(f"There is no job {' '.join(arguments)}.")
 

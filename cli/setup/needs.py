@@ -8,7 +8,15 @@ from pathlib import Path
 
 from cli.setup.packages import UV_LOCK, packages_in
 from cli.setup.virtual_environment import LOCKS, VirtualEnvironment
-from cli.stack.binaries import TEMPORAL_MODULE, TEST_SERVER, cache_dir, find_temporal, find_test_server
+from cli.stack.binaries import (
+    PROMETHEUS_PACKAGE,
+    TEMPORAL_MODULE,
+    TEST_SERVER,
+    cache_dir,
+    find_prometheus,
+    find_temporal,
+    find_test_server,
+)
 
 GOALS = ("run", "check", "test")
 """What one may want to do with a checkout."""
@@ -46,7 +54,7 @@ def needs_of(goal: str, environment: VirtualEnvironment) -> list[Need]:
     needs = [_packages(environment, kind)]
     if goal == "test" or (goal == "run" and not os.environ.get("TEMPORAL_ADDRESS")):
         needs.append(_temporal())
-    return [*needs, _test_server()] if goal == "test" else needs
+    return [*needs, _test_server(), _prometheus()] if goal == "test" else needs
 
 
 def _packages(environment: VirtualEnvironment, kind: str) -> Need:
@@ -83,6 +91,19 @@ def _test_server() -> Need:
         f"downloaded by the Temporal SDK, or by Maven ({':'.join(TEST_SERVER)}), about 40 MB, into {cache_dir()}",
         "10 to 60 s",
         # Only a few tests need it, and they are skipped without it.
+        required=False,
+    )
+
+
+def _prometheus() -> Need:
+    found = find_prometheus()
+    return Need(
+        "Prometheus",
+        ("prometheus",),
+        str(found or ""),
+        f"Debian's package {PROMETHEUS_PACKAGE}, about 20 MB, unpacked into {cache_dir()}",
+        "5 to 30 s",
+        # Only the tests of rules and dashboards need it, and they are skipped without it.
         required=False,
     )
 

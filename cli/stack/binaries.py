@@ -16,17 +16,21 @@ from pathlib import Path
 from typing import Literal
 
 from cli.stack.locks import exclusive
-from cli.stack.sources import GoBuild, MavenServer, Progress, SdkDownload, Source, first_of
+from cli.stack.sources import DebianPackage, GoBuild, MavenServer, Progress, SdkDownload, Source, first_of
 from taskforce.core.domain.errors import Unavailable
 
 TEMPORAL_MODULE = "github.com/temporalio/cli/cmd/temporal@v1.5.1"
 TEST_SERVER = ("io.temporal", "temporal-test-server", "1.32.0")
+
+PROMETHEUS_PACKAGE = "prometheus"
+"""The package of Debian that has `prometheus` and `promtool`."""
 
 _BUILD_SECONDS = 1800
 _TEMPORAL_ADVICE = (
     "Put the Temporal CLI (`temporal`) on PATH, install Go so that it can be built, or set TEMPORAL_ADDRESS to a "
     "Temporal that runs already."
 )
+_PROMETHEUS_ADVICE = "Put `prometheus` and `promtool` on PATH."
 _TEST_SERVER_ADVICE = "Install a JDK and Maven, or connect to the internet."
 
 
@@ -72,6 +76,41 @@ def find_test_server(cache: Path | None = None) -> Path | None:
     """Finds the time-skipping server if it is in the cache."""
     launcher = _cached_test_server(cache) / "run"
     return launcher if launcher.exists() else None
+
+
+def find_prometheus(cache: Path | None = None) -> Path | None:
+    """Finds the directory that has `prometheus` and `promtool`, if they are here: on PATH, or in the cache."""
+    on_path = shutil.which("promtool")
+    for candidate in (Path(on_path).parent if on_path else None, _cached_prometheus(cache)):
+        if candidate and all((candidate / name).exists() for name in ("promtool", "prometheus")):
+            return candidate
+    return None
+
+
+def prometheus_programs(progress: Progress = silent, cache: Path | None = None) -> Path:
+    """Provides the directory of `prometheus` and `promtool`: from PATH, the cache, or Debian's package.
+
+    Args:
+        progress: Told what takes time.
+        cache: Where programs are kept; by default `cache_dir()`.
+
+    Raises:
+        Unavailable: There are none and no way to get them; the message says what would help.
+    """
+    target = _cached_prometheus(cache)
+    with exclusive(target.with_name(".prometheus.lock"), seconds=_BUILD_SECONDS, waiting=progress):
+        if (found := find_prometheus(cache)) is not None:
+            return found
+        with _draft(target.parent / "prometheus-draft") as draft:
+            here = shutil.which("apt-get") and shutil.which("dpkg-deb")
+            sources = [DebianPackage(PROMETHEUS_PACKAGE, "usr/bin/promtool", draft / "deb")] if here else []
+            made = first_of(sources, progress)
+            if made is None:
+                text = f"Prometheus is not here: {_why(sources)}\n{_PROMETHEUS_ADVICE}"
+                raise Unavailable("prometheus_missing", text)
+            # As a whole, and last: what is there is complete.
+            made.parent.rename(target)
+    return target
 
 
 def temporal_binary(progress: Progress = silent, cache: Path | None = None, sdk: Sdk | None = None) -> Path:
@@ -151,6 +190,10 @@ def _cached_temporal(cache: Path | None) -> Path:
 
 def _cached_test_server(cache: Path | None) -> Path:
     return (cache or cache_dir()) / f"test-server-{TEST_SERVER[2]}"
+
+
+def _cached_prometheus(cache: Path | None) -> Path:
+    return (cache or cache_dir()) / "prometheus"
 
 
 def _runs(program: Path) -> bool:

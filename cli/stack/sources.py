@@ -1,4 +1,4 @@
-"""Where programs come from that no Python package brings: the Temporal SDK's download, Go and Maven.
+"""Where programs come from that no Python package brings: the Temporal SDK's download, Go, Maven and Debian.
 
 Sources race: the first that has the program ends the others. Standard library only, so that a build begins before there
 is a virtual environment.
@@ -290,4 +290,49 @@ class MavenServer:
 
     def stop(self) -> None:
         """Stops Maven."""
+        self._program.stop()
+
+
+class DebianPackage:
+    """A package of Debian, unpacked into a directory; the system stays as it is.
+
+    Args:
+        package: Its name.
+        program: The path of the wanted program within.
+        directory: Its own, where the package is unpacked.
+    """
+
+    def __init__(self, package: str, program: str, directory: Path) -> None:
+        self._package = package
+        self._directory = directory
+        self._path = directory / "unpacked" / program
+        self._program = _Program(directory)
+
+    def begin(self) -> None:
+        """Starts the download; returns at once."""
+        # Without lists of packages, which only root may fetch, the first attempt finds nothing.
+        script = (
+            f"apt-get download {self._package} || {{ apt-get update && apt-get download {self._package}; }}; "
+            f"dpkg-deb -x {self._package}_*.deb unpacked"
+        )
+        self._program.launch(["sh", "-c", script], environment_without())
+
+    def ended(self) -> bool:
+        """Returns whether the download has ended, well or not."""
+        return not self._program.running()
+
+    def program(self) -> Path | None:
+        """Returns the program, once the package is unpacked."""
+        return self._path if self._program.succeeded() and self._path.exists() else None
+
+    def state(self) -> str:
+        """Returns that the package is fetched."""
+        return f"apt fetches {self._package}"
+
+    def failure(self) -> str:
+        """Returns the end of the output."""
+        return f"apt failed:\n{tail(self._program.log, 10)}"
+
+    def stop(self) -> None:
+        """Stops the download."""
         self._program.stop()

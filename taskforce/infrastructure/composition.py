@@ -28,6 +28,7 @@ from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.identity.resource_roles import DeploymentNames
 from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.llm import ChatModel
+from taskforce.core.interfaces.metrics import FactObserver
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.prices import PriceCatalog
 from taskforce.core.interfaces.tools import ToolRunner
@@ -65,12 +66,13 @@ def webhook_urls(settings: Settings) -> DeploymentUrls:
     return DeploymentUrls(frozenset(settings.http_allowed_hosts), development=settings.development)
 
 
-def open_database(settings: Settings, profile: Profile) -> Database:
+def open_database(settings: Settings, profile: Profile, observer: FactObserver | None = None) -> Database:
     """Opens the database with the key of encrypted columns, the profile's webhooks and the audit content rules.
 
     Args:
         settings: The process's settings.
         profile: The deployment's profile.
+        observer: Learns of committed facts.
 
     Raises:
         Invalid: DATABASE_URL is not set, or `profile_invalid`.
@@ -81,6 +83,7 @@ def open_database(settings: Settings, profile: Profile) -> Database:
         contents=content_rules(profile, os.environ),
         sealer=ColumnSealer(settings.master_key),
         fixed_webhooks=fixed_webhooks(profile, webhook_urls(settings), development=settings.development),
+        observer=observer,
     )
 
 

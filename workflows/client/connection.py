@@ -5,6 +5,7 @@ from pathlib import Path
 
 from temporalio.client import Client
 from temporalio.converter import DataConverter
+from temporalio.runtime import Runtime
 from temporalio.service import RPCError, TLSConfig
 
 from taskforce.core.domain.errors import Unavailable
@@ -46,8 +47,12 @@ class TemporalAddress:
         )
 
 
-async def connect(where: TemporalAddress) -> Client:
+async def connect(where: TemporalAddress, runtime: Runtime | None = None) -> Client:
     """Connects to Temporal.
+
+    Args:
+        where: Its address.
+        runtime: The SDK's runtime; None takes that of the process.
 
     Raises:
         Unavailable: `temporal_unavailable`.
@@ -59,6 +64,7 @@ async def connect(where: TemporalAddress) -> Client:
             tls=where.tls_config(),
             api_key=where.api_key,
             data_converter=DATA_CONVERTER,
+            runtime=runtime,
         )
     except (RuntimeError, RPCError, OSError) as error:
         raise Unavailable(

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Protocol
@@ -12,6 +12,8 @@ from taskforce.application.approvals.decisions import ApprovalDecisions, found
 from taskforce.application.approvals.results import erase_all_old_results
 from taskforce.application.audit.retention import drop_all_expired
 from taskforce.application.audit.sealing import seal_all
+from taskforce.application.reporting.backlog import BacklogWatch
+from taskforce.application.reporting.service_statistics import drop_old_statistics
 from taskforce.application.runs.lifecycle import RunLifecycle, settle
 from taskforce.application.runs.message_signals import tell_late
 from taskforce.application.runs.retention import erase_all_expired
@@ -23,9 +25,11 @@ from taskforce.application.tenants.retention import erase_all_records
 from taskforce.application.webhooks.delivery_log import settle_delivery
 from taskforce.core.domain.errors import Missing
 from taskforce.core.domain.ids import new_id
+from taskforce.core.interfaces.backlog import Backlog
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.due_rows import DueKind, DueRow, DueTenants
 from taskforce.core.interfaces.expired_rows import ExpiredRows
+from taskforce.core.interfaces.metrics import FactObserver, Observers
 from taskforce.core.interfaces.store import Platform, Store, UnsealedLogs
 from taskforce.core.interfaces.sweep_leases import SweepLeases
 from taskforce.core.interfaces.workflows import (
@@ -42,13 +46,14 @@ SEAL_SECONDS = 10.0
 ERASE_SECONDS = 3_600.0
 CHECK_SECONDS = 60.0
 DELETION_SECONDS = 300.0
+BACKLOG_SECONDS = 30.0
 # The gateway starts what it has committed itself; only what is older than this counts as left behind.
 LATE = timedelta(seconds=5)
 
 Work = Callable[[], Awaitable[object]]
 
 
-class RecoveryStore(Store, Platform, DueTenants, ExpiredRows, UnsealedLogs, SweepLeases, Protocol):
+class RecoveryStore(Store, Platform, DueTenants, ExpiredRows, Backlog, UnsealedLogs, SweepLeases, Protocol):
     """The tenants' rows, and look-ups across tenants."""
 
 
@@ -88,6 +93,8 @@ class RecoveryPorts:
         decisions: Closes the rows of requests.
         clock: The time.
         audit_days: Days that the audit log is kept; None for ever.
+        observer: Learns of what waits, for the metrics.
+        statistics_days: Days that service statistics are kept; None for ever.
     """
 
     store: RecoveryStore
@@ -97,6 +104,8 @@ class RecoveryPorts:
     decisions: ApprovalDecisions
     clock: Clock
     audit_days: int | None = None
+    observer: FactObserver = field(default_factory=Observers)
+    statistics_days: int | None = None
 
 
 @asynccontextmanager
@@ -120,10 +129,14 @@ def _sweeps(ports: RecoveryPorts) -> Mapping[str, Sweep]:
         "records.erase": lambda: erase_all_records(store, store, clock()),
         "results.erase": lambda: erase_all_old_results(store, store, clock()),
     }
+    backlog = BacklogWatch(store, store, ports.observer, clock=clock, late=LATE)
+    if (days := ports.statistics_days) is not None:
+        hourly["statistics.drop"] = lambda: drop_old_statistics(store, store, days, clock())
     return {
         **_open_rows(ports),
         **_late_acts(ports),
         **_deletions(ports),
+        "metrics.backlog": Sweep(BACKLOG_SECONDS, backlog.look),
         "audit.seal": Sweep(SEAL_SECONDS, lambda: seal_all(store, store, clock)),
         **{name: Sweep(ERASE_SECONDS, work) for name, work in hourly.items()},
     }

@@ -14,6 +14,7 @@ from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.json_limits import Json
 from taskforce.core.domain.webhooks.endpoint import WebhookEvent
+from taskforce.core.interfaces.metrics import RequestChanged
 from taskforce.core.interfaces.store import Records
 
 _ACTIONS: Final[Mapping[str, str]] = {
@@ -106,6 +107,8 @@ async def record_event(records: Records, request: Request, event: HistoryEvent) 
         )
         if not await records.requests.happened(request.approval.request_id, happening):
             return False
+        age = (event.at - request.approval.opened_at).total_seconds()
+        records.facts.append(RequestChanged(request.request_type, event.kind, age))
         if request.run_id is not None and action in _MILESTONES:
             await records.events.append(
                 request.run_id, _MILESTONES[action], _milestone(request, event, action), event.at

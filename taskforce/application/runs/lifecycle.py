@@ -23,6 +23,7 @@ from taskforce.core.domain.runs.questions import QUESTION_SHOWN, Question, call_
 from taskforce.core.domain.runs.run import Ending, Run, RunSpec, RunStatus, Totals
 from taskforce.core.domain.runs.transcript import Entry
 from taskforce.core.interfaces.clock import Clock
+from taskforce.core.interfaces.metrics import RunEnded
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 from taskforce.core.interfaces.store import Records, Store
@@ -294,6 +295,8 @@ async def _tell_end(
     data = {"status": ending.status.value, "error_code": ending.error_code, "tokens": ended.tokens}
     await records.events.append(spec.run_id, "run.finished", data, now)
     await records.audit.append(_audited(spec, ending, now))
+    seconds = (now - spec.created_at).total_seconds()
+    records.facts.append(RunEnded(spec.agent.agent_id, ending.status.value, seconds, totals.steps, ended.tokens))
     return ended
 
 

@@ -28,6 +28,7 @@ from taskforce.core.domain.runs.todo import TODO_TOOL, TodoList
 from taskforce.core.domain.runs.transcript import CallStatus, Entry, ShownText, shown
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.llm import RequestedCall
+from taskforce.core.interfaces.metrics import ToolRan
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 from taskforce.core.interfaces.store import Records, Store
@@ -266,6 +267,7 @@ class ToolStep:
                 entries = await store_observations(records, spec, [(one.call, entry)])
                 if spending is not None:
                     await records.usage.add(spending.priced(await self._prices.latest(records)))
+                    records.facts.append(ToolRan(one.call.name, status.value, spent / 1_000))
                 if seen.whole is not None:
                     await records.results.add(spec.run_id, entry.step, entry.call, seen.whole)
         except DuplicateKey:

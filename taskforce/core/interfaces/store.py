@@ -14,6 +14,7 @@ from taskforce.core.domain.runs.kill_switches import ListedSwitch
 from taskforce.core.domain.tenants.deletion import Deletion
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.interfaces.due_rows import DueRows
+from taskforce.core.interfaces.metrics import Fact
 from taskforce.core.interfaces.repositories.access import PolicyDocuments, RateBuckets
 from taskforce.core.interfaces.repositories.approvals import Definitions, Delegations, RequestResults, Requests
 from taskforce.core.interfaces.repositories.audit import Audit
@@ -32,6 +33,7 @@ from taskforce.core.interfaces.repositories.runs import (
     Usage,
     WholeResults,
 )
+from taskforce.core.interfaces.repositories.service_statistics import StatisticsRepository
 from taskforce.core.interfaces.repositories.tenants import Deletions, OwnTenant, TenantData
 from taskforce.core.interfaces.repositories.usage_buckets import UsageBuckets
 from taskforce.core.interfaces.repositories.webhooks import Deliveries, Webhooks
@@ -43,6 +45,11 @@ class Records(Protocol):
     @property
     def tenant_id(self) -> str:
         """Returns the id of the tenant."""
+        ...
+
+    @property
+    def facts(self) -> list[Fact]:
+        """Returns what the transaction adds that the metrics count after its commit; use cases append to it."""
         ...
 
     @property
@@ -138,6 +145,11 @@ class Records(Protocol):
     @property
     def usage_buckets(self) -> UsageBuckets:
         """Returns the repository of usage summed up by 15 minutes."""
+        ...
+
+    @property
+    def service_statistics(self) -> StatisticsRepository:
+        """Returns the repository of service statistics."""
         ...
 
     @property

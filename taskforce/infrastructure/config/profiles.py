@@ -26,6 +26,7 @@ from taskforce.infrastructure.config.sections import (
     PersistenceSection,
     RateLimitingSection,
     Section,
+    ServiceLevelsSection,
     WorkflowConfigSection,
 )
 from taskforce.infrastructure.llm.model_selection import choose_models, require_offered, split_names
@@ -70,6 +71,7 @@ class Profile(Section):
     workflow_config: WorkflowConfigSection = WorkflowConfigSection()
     llm: LlmSection = LlmSection()
     metrics: MetricsSection = MetricsSection()
+    service_levels: ServiceLevelsSection = ServiceLevelsSection()
     logging: LoggingSection = LoggingSection()
     rate_limiting: RateLimitingSection = RateLimitingSection()
     file: str = Field("", exclude=True)

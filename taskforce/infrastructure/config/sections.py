@@ -25,6 +25,8 @@ You work on a mission by yourself, step by step, with the tools that you are giv
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[int, Field(ge=1, le=LONGEST_REPLY)]
+Percent = Annotated[float, Field(gt=0, lt=100, allow_inf_nan=False)]
+Duration = Annotated[float, Field(gt=0, le=604_800, allow_inf_nan=False)]
 _LOOP = LoopLimits()
 ContextName = Literal["tenant_id", "user_id", "session_id", "agent_id"]
 CONTEXT: tuple[ContextName, ...] = get_args(ContextName)
@@ -188,12 +190,56 @@ class PersistenceSection(Section):
     ssl_mode: str | None = None
 
 
+class MetricsExportSection(Section):
+    """Configures how metrics are read.
+
+    Attributes:
+        prometheus: Whether gateway and worker show them to Prometheus.
+        endpoint: Their path, which is always the same.
+    """
+
+    prometheus: bool = True
+    endpoint: Literal["/metrics"] = "/metrics"
+
+
 class MetricsSection(Section):
-    """Configures the metrics for Prometheus."""
+    """Configures the metrics for Prometheus.
+
+    Attributes:
+        enabled: Whether there are any.
+        prefix: The prefix of their names; the rules and dashboards in `deploy/` have the default one.
+        export: How they are read.
+    """
 
     enabled: bool = True
-    prefix: str = "taskforce"
-    export: Mapping[str, object] = Field(default_factory=dict)
+    prefix: Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,40}$")] = "taskforce"
+    export: MetricsExportSection = MetricsExportSection()
+
+
+class ObjectiveSection(Section):
+    """Configures an objective of service; an unknown key is an error here.
+
+    Attributes:
+        kind: What is called.
+        name: The template of a route, an agent or a model; a pattern with `*`.
+        availability_percent: The percentage of requests that are to succeed.
+        latency_seconds: The duration within which requests are to be done.
+        latency_percent: The percentage of requests that are to be done within it.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["endpoint", "agent", "model"]
+    name: Name
+    availability_percent: Percent | None = None
+    latency_seconds: Duration | None = None
+    latency_percent: Percent = 95
+
+
+class ServiceLevelsSection(Section):
+    """Configures the objectives of service; of several that cover an endpoint, agent or model the first counts."""
+
+    objectives: Annotated[tuple[ObjectiveSection, ...], Field(max_length=200)] = ()
 
 
 class LoggingSection(Section):

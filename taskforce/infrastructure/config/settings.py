@@ -25,6 +25,7 @@ _POSTGRES_SCHEMES = ("postgres", "postgresql")
 _URL = "postgresql://user:password@host:5432/database"
 _CACHE = "prepared_statement_cache_size"
 _UI_PORT = 8233
+_LOOPBACK = ("127.0.0.0/8", "::1/128")
 _UNTRANSLATED = {"host", "port", _CACHE}
 
 
@@ -191,6 +192,11 @@ class Settings(BaseSettings):
         claims_max_age_hours: Hours for which the roles of the last seen token stay in force.
         platform_tenant: The tenant in which a holder of `tenant:manage` operates the platform.
         trusted_proxies: Networks of the proxies whose X-Forwarded-For is believed.
+        metrics_dir: The directory by which the gateways, and the workers, of a machine share their metrics.
+        metrics_tenants: Tenants that the metrics name at most.
+        scraping_networks: Networks from where metrics may be read without a credential; see `metrics_networks`.
+        worker_metrics_host, worker_metrics_port: Where a worker shows its metrics; port 0 is nowhere.
+        statistics_days: Days for which service statistics are kept.
         encryption_key: The key of encrypted columns; see `master_key`.
         jwt_issuer, jwt_audience: As set, or a default for development; see `token_issuer` and `token_audience`.
         jwt_platform: Whether the issuer of `JWT_SECRET` or `JWT_PUBLIC_KEY` speaks for the platform's tenant too.
@@ -249,6 +255,13 @@ class Settings(BaseSettings):
 
     platform_tenant: str = Field("platform", alias="TASKFORCE_PLATFORM_TENANT", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     trusted_proxies: Networks = Field((), alias="TASKFORCE_TRUSTED_PROXIES")
+
+    metrics_dir: Path | None = Field(None, alias="TASKFORCE_METRICS_DIR")
+    metrics_tenants: int = Field(1_000, alias="TASKFORCE_METRICS_TENANTS", ge=1, le=5_000)
+    scraping_networks: Annotated[Networks | None, NoDecode] = Field(None, alias="TASKFORCE_METRICS_NETWORKS")
+    worker_metrics_host: str = Field("127.0.0.1", alias="TASKFORCE_WORKER_METRICS_HOST")
+    worker_metrics_port: int | None = Field(None, alias="TASKFORCE_WORKER_METRICS_PORT", ge=0, le=HIGHEST_PORT)
+    statistics_days: int = Field(35, alias="TASKFORCE_STATISTICS_DAYS", ge=4, le=3_660)
 
     encryption_key: EncryptionKey | None = Field(None, alias="TASKFORCE_ENCRYPTION_KEY")
 
@@ -320,6 +333,11 @@ class Settings(BaseSettings):
     def development_exposed(self) -> bool:
         """Returns whether other machines can reach a gateway that runs with the relaxed checks of development."""
         return self.development and not _is_loopback(self.host)
+
+    @property
+    def metrics_networks(self) -> tuple[str, ...]:
+        """Returns the networks from where metrics may be read without a credential; in development this machine."""
+        return (_LOOPBACK if self.development else ()) if self.scraping_networks is None else self.scraping_networks
 
     @property
     def token_issuer(self) -> str:

@@ -16,6 +16,8 @@ from asyncpg.pool import PoolConnectionProxy
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from taskforce.core.interfaces.metrics import Fact
+
 _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves dialects untyped
 _NUMBER = re.compile(r"\$(\d+)")
 _LOCK = re.compile(r"\bFOR (NO KEY )?(UPDATE|SHARE)\b|\bFOR KEY SHARE\b|\bpg_advisory_")
@@ -121,12 +123,14 @@ class Connection:
 
     Attributes:
         broken: Whether a write failed; the transaction must not be committed.
+        facts: What the transaction adds that the metrics count after its commit.
     """
 
     def __init__(self, driver: "PoolConnectionProxy[Row]") -> None:
         self._driver = driver
         self._later: dict[DeferredWrite, list[object]] = {}
         self.broken = False
+        self.facts: list[Fact] = []
 
     async def later(self, write: DeferredWrite, values: Mapping[str, object]) -> None:
         """Queues a write for the next statement or the commit; waiting writes are sent as one statement."""

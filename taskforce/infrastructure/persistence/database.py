@@ -17,8 +17,10 @@ from taskforce.core.domain.runs.kill_switches import ListedSwitch
 from taskforce.core.domain.tenants.deletion import Deletion
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
+from taskforce.core.interfaces.backlog import Waiting
 from taskforce.core.interfaces.due_rows import DueKind
 from taskforce.core.interfaces.expired_rows import ExpiredKind
+from taskforce.core.interfaces.metrics import FactObserver, Observers
 from taskforce.core.interfaces.repositories.webhooks import QueuedTenants
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
@@ -59,6 +61,7 @@ class Database:
         contents: The audit log's content rules.
         sealer: Encrypts and decrypts columns; the default can do neither.
         fixed_webhooks: The deployment's own webhooks.
+        observer: Learns of committed facts.
 
     Attributes:
         queued: The tenants for whom this process may have queued webhook deliveries.
@@ -73,10 +76,12 @@ class Database:
         *,
         sealer: ColumnSealer | None = None,
         fixed_webhooks: FixedWebhooks | None = None,
+        observer: FactObserver | None = None,
     ) -> None:
         self.queued = QueuedTenants()
         self._sealer = sealer or ColumnSealer()
         self._fixed = fixed_webhooks or {}
+        self._observer = observer or Observers()
         self._where = driver_arguments(url)
         self._size = pool_size
         self._patience = patience
@@ -149,6 +154,7 @@ class Database:
         async with self._transaction(f"BEGIN; SELECT {_tenant(tenant_id)}") as connection:
             records = self._records(connection, tenant_id)
             yield records
+        self._observer.observed(tenant_id, records.facts)
         # After the commit: whoever is woken must find the rows.
         if records.deliveries.queued:
             self.queued.add(tenant_id)
@@ -168,7 +174,9 @@ class Database:
     async def counting(self, tenant_id: str) -> AsyncIterator[TenantRecords]:
         """Opens a transaction as `tenant` does, for losable counts: the commit does not wait for the disk."""
         async with self._transaction(f"BEGIN; SELECT {_tenant(tenant_id)}, {_COUNTING}") as connection:
-            yield self._records(connection, tenant_id)
+            records = self._records(connection, tenant_id)
+            yield records
+        self._observer.observed(tenant_id, records.facts)
 
     async def due_tenants(self, kind: DueKind, before: datetime, after: str, most: int) -> Sequence[tuple[str, bool]]:
         """Returns a page of the tenants with rows of a kind, each with whether some are due; fulfils `DueTenants`."""
@@ -179,6 +187,16 @@ class Database:
         """Returns those of some tenants that have due rows; fulfils `DueTenants`."""
         async with self._platform("") as records:
             return await records.due_among(kind, before, tenants)
+
+    async def late_rows(self, kind: DueKind, before: datetime) -> Waiting:
+        """Returns how many tenants have rows of a kind that were due before a time; fulfils `Backlog`."""
+        async with self._platform("") as records:
+            return await records.late_rows(kind, before)
+
+    async def pending_requests(self) -> Mapping[str, Waiting]:
+        """Returns the requests for approval that wait for people, by tenant; fulfils `Backlog`."""
+        async with self._platform("") as records:
+            return await records.pending_requests()
 
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
         """Adds the tenant's row if it does not exist; fulfils `Platform`."""

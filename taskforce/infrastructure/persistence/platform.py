@@ -1,6 +1,6 @@
 """Platform-wide reads across tenants, and the creation of tenants."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -9,11 +9,13 @@ from taskforce.core.domain.identity.api_keys import ApiKey
 from taskforce.core.domain.runs.kill_switches import ListedSwitch
 from taskforce.core.domain.tenants.deletion import Deletion
 from taskforce.core.domain.tenants.tenant import Tenant
+from taskforce.core.interfaces.backlog import Waiting
 from taskforce.core.interfaces.due_rows import DueKind
 from taskforce.core.interfaces.expired_rows import ExpiredKind
 from taskforce.infrastructure.persistence.connection import Connection, Query
 from taskforce.infrastructure.persistence.repositories.api_keys import KEYS, key_of
-from taskforce.infrastructure.persistence.repositories.due_rows import due_among, due_tenants
+from taskforce.infrastructure.persistence.repositories.approvals import PENDING_BY_TENANT
+from taskforce.infrastructure.persistence.repositories.due_rows import due_among, due_tenants, late_rows
 from taskforce.infrastructure.persistence.repositories.kill_switches import listed, switch_page
 from taskforce.infrastructure.persistence.repositories.sweep_leases import SweepLeaseRepository
 from taskforce.infrastructure.persistence.repositories.tenant_deletions import (
@@ -23,6 +25,9 @@ from taskforce.infrastructure.persistence.repositories.tenant_deletions import (
     deletion_of,
 )
 from taskforce.infrastructure.persistence.repositories.tenants import TENANTS, tenant_of
+
+MOST_COUNTED = 1_000
+"""Tenants that a look at what waits counts at most."""
 
 # The key that is found sets the tenant of the rest of the transaction, which sees no other tenant's rows from then on.
 _ENTER = Query(
@@ -72,6 +77,15 @@ class PlatformRecords:
     async def due_among(self, kind: DueKind, before: datetime, tenants: Collection[str]) -> Sequence[str]:
         """Returns those of some tenants that have due rows."""
         return await due_among(self._connection, kind, before, tenants)
+
+    async def late_rows(self, kind: DueKind, before: datetime) -> Waiting:
+        """Returns how many tenants have rows of a kind that were due before a time."""
+        return await late_rows(self._connection, kind, before, MOST_COUNTED)
+
+    async def pending_requests(self) -> Mapping[str, Waiting]:
+        """Returns the requests for approval that wait for people, by tenant."""
+        rows = await self._connection.all(PENDING_BY_TENANT, {"most": MOST_COUNTED})
+        return {row.tenant_id: Waiting(row.number, row.since) for row in rows}
 
     async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
         """Returns a page of all tenants, by id."""

@@ -27,6 +27,7 @@ from taskforce.infrastructure.persistence.repositories.run_records import (
     ResultRepository,
 )
 from taskforce.infrastructure.persistence.repositories.runs import RunRepository
+from taskforce.infrastructure.persistence.repositories.service_statistics import ServiceStatisticsRepository
 from taskforce.infrastructure.persistence.repositories.tenant_deletions import DeletionRepository, TenantDataRepository
 from taskforce.infrastructure.persistence.repositories.tenants import TenantRepository
 from taskforce.infrastructure.persistence.repositories.transcripts import TranscriptRepository
@@ -49,6 +50,7 @@ class TenantRecords:
         fixed: FixedWebhooks,
     ) -> None:
         self.tenant_id = tenant_id
+        self.facts = connection.facts
         self.tenant = TenantRepository(connection, tenant_id)
         self.roles = RoleRepository(connection, tenant_id)
         self.keys = ApiKeyRepository(connection, tenant_id)
@@ -68,6 +70,7 @@ class TenantRecords:
         self.usage = UsageRepository(connection, tenant_id)
         self.prices = PriceRepository(connection, tenant_id)
         self.usage_buckets = UsageBucketRepository(connection, tenant_id)
+        self.service_statistics = ServiceStatisticsRepository(connection, tenant_id)
         self.requests = RequestRepository(connection, tenant_id)
         self.request_results = RequestResultRepository(connection, tenant_id)
         self.definitions = DefinitionRepository(connection, tenant_id)

@@ -12,7 +12,7 @@ import pytest
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from api.auth.guard import Guard, Unguarded
+from api.auth.guard import Guard, ScrapeGuard, Unguarded
 from taskforce.core.interfaces.identity import SYSTEM_ROLES, Permission, Role
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute
@@ -23,6 +23,8 @@ ANYBODY, EVERYBODY = Guard(None), Unguarded()
 SPECIFIED: Mapping[str, Guard | Unguarded] = {
     "/health": EVERYBODY,
     "/ready": EVERYBODY,
+    "/metrics": ScrapeGuard(Permission.SYSTEM_METRICS),
+    "/admin/sla": Guard(Permission.SYSTEM_METRICS),
     "/me": ANYBODY,
     "/agents/execute": Guard(RUNNING),
     "/runs": Guard(READING),

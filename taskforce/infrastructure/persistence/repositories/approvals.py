@@ -76,6 +76,15 @@ _TIMES = sa.select(sa.func.count()).select_from(_SOME).scalar_subquery()
 _LAST = sa.select(sa.func.max(_REQUESTS.c.opened_at)).where(_UNDER).correlate(_DEFINITION).scalar_subquery()
 _MATCHES = Query(sa.select(_DEFINITION.c.definition_id, _TIMES.label("times"), _LAST.label("last_at")))
 
+PENDING_BY_TENANT = Query(
+    sa.select(_REQUESTS.c.tenant_id, sa.func.count().label("number"), sa.func.min(_REQUESTS.c.opened_at).label("since"))
+    .where(sa.text("status = 'pending'"))
+    .group_by(_REQUESTS.c.tenant_id)
+    .order_by(sa.func.count().desc())
+    .limit(sa.bindparam("most", type_=sa.Integer()))
+)
+"""The requests that wait for people, of all tenants; those with the most first."""
+
 
 class RequestRepository(Repository):
     """Stores requests for approval; fulfils `Requests`."""

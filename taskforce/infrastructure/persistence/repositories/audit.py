@@ -159,6 +159,7 @@ class AuditRepository(Repository):
             "request_id": event.request_id,
         }
         values = {name: None if text is None else _short(text) for name, text in texts.items()}
+        self._connection.facts.append(event)
         ids = {"tenant_id": self._tenant_id, "audit_id": new_id(), "key_id": event.key_id}
         of_key = {"of_tenant_id": self._tenant_id, "of_key_id": event.key_id}
         content = {} if event.content is None else self._contents.event_fields(event.content)

@@ -12,6 +12,7 @@ from models.tables.approvals import ApprovalRow
 from models.tables.runs import RunRow, RunWordRow
 from models.tables.usage import UsageRow
 from models.tables.webhooks import WebhookDeliveryRow
+from taskforce.core.interfaces.backlog import Waiting
 from taskforce.core.interfaces.due_rows import DueKind, DueRow
 from taskforce.infrastructure.persistence.connection import Connection, Query
 from taskforce.infrastructure.persistence.repository import Repository, table, where
@@ -77,14 +78,24 @@ _BEFORE = sa.bindparam("before", type_=sa.DateTime(timezone=True))
 _MOST = sa.bindparam("most", type_=sa.Integer())
 
 
-def _tenants(source: Source) -> Query:
+def _first_rows(source: Source) -> sa.CTE:
     """Goes from one tenant to the next by the index, in one step each: a DISTINCT would read every row that waits."""
     begins = source.first_after(sa.bindparam("after", type_=sa.Text())).add_columns(_ONE.label("number"))
     found = begins.cte("found", recursive=True)
     following = source.first_after(found.c.tenant_id).lateral("following")
     goes_on = sa.select(following.c.tenant_id, following.c.due_at, found.c.number + _ONE)
-    found = found.union_all(goes_on.select_from(found.join(following, sa.true())).where(found.c.number < _MOST))
+    return found.union_all(goes_on.select_from(found.join(following, sa.true())).where(found.c.number < _MOST))
+
+
+def _tenants(source: Source) -> Query:
+    found = _first_rows(source)
     return Query(sa.select(found.c.tenant_id, (found.c.due_at < _BEFORE).label("due")).order_by(found.c.number))
+
+
+def _late(source: Source) -> Query:
+    found = _first_rows(source)
+    late = sa.select(sa.func.count().label("number"), sa.func.min(found.c.due_at).label("since"))
+    return Query(late.where(found.c.due_at < _BEFORE))
 
 
 def _among(source: Source) -> Query:
@@ -117,6 +128,7 @@ def _due_again(changed: sa.Update, source: Source) -> sa.Update:
 
 
 TENANTS = {kind: _tenants(source) for kind, source in SOURCES.items()}
+LATE = {kind: _late(source) for kind, source in SOURCES.items()}
 AMONG = {kind: _among(source) for kind, source in SOURCES.items()}
 _CLAIMS = {kind: _claim(source) for kind, source in CLAIMED.items()}
 _POSTPONES = {kind: _postpone(source) for kind, source in CLAIMED.items()}
@@ -142,6 +154,13 @@ async def due_tenants(
     await by_index(connection)
     rows = await connection.all(TENANTS[kind], {"before": before, "after": after, "most": most})
     return [(row.tenant_id, row.due) for row in rows]
+
+
+async def late_rows(connection: Connection, kind: DueKind, before: datetime, most: int) -> Waiting:
+    """Returns how many tenants have rows of a kind that were due before a time; fulfils `Backlog`."""
+    await by_index(connection)
+    row = await connection.one(LATE[kind], {"before": before, "after": "", "most": most})
+    return Waiting(row.number, row.since)
 
 
 async def due_among(connection: Connection, kind: DueKind, before: datetime, tenants: Collection[str]) -> Sequence[str]:

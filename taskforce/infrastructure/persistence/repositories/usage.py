@@ -10,6 +10,7 @@ from models.tables.usage import UsageRow
 from taskforce.core.domain.metering.prices import Charge
 from taskforce.core.domain.metering.tokens import TokenCounts
 from taskforce.core.domain.metering.usage import StepUsage, UsageEntry, UsageKind
+from taskforce.core.interfaces.metrics import ModelCalled
 from taskforce.infrastructure.persistence.connection import DeferredWrite, Query, Row
 from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
 
@@ -84,6 +85,8 @@ class UsageRepository(Repository):
         costs = [_cost_columns(charge) for charge in spending.charges] or [{}] * len(rows)
         for part, (row, cost) in enumerate(zip(rows, costs, strict=True)):
             await self._connection.later(_ADD, {**keyed, "part": part, **_NONE, **row, **cost})
+            if row["kind"] == UsageKind.MODEL.value:
+                self._connection.facts.append(_model_called({**row, **cost}))
 
     async def of_steps(self, run_id: str, first: int, last: int) -> Sequence[StepUsage]:
         """Returns the model's usage in each of the steps."""
@@ -98,6 +101,19 @@ class UsageRepository(Repository):
             )
             for row in await self._connection.all(_OF_STEPS, values)
         ]
+
+
+def _model_called(row: Mapping[str, Any]) -> ModelCalled:
+    return ModelCalled(
+        row["model"],
+        row["duration_ms"] / 1_000,
+        row["input_tokens"],
+        row["output_tokens"],
+        row["cached_tokens"],
+        failed=row["error_code"],
+        cost=row.get("cost"),
+        currency=row.get("currency"),
+    )
 
 
 def _counts(row: Row) -> TokenCounts:

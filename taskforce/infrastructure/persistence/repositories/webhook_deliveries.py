@@ -11,6 +11,7 @@ from taskforce.core.domain.paging import Page
 from taskforce.core.domain.webhooks.delivery import OPEN, Attempt, Delivery, DeliveryState, DeliveryStatus
 from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
 from taskforce.core.domain.webhooks.signatures import WebhookMessage
+from taskforce.core.interfaces.metrics import DeliveryTried
 from taskforce.infrastructure.persistence.connection import Connection, DeferredWrite, Query, Row
 from taskforce.infrastructure.persistence.repositories.webhooks import WEBHOOKS
 from taskforce.infrastructure.persistence.repository import (
@@ -148,6 +149,7 @@ class DeliveryRepository(Repository):
         }
         # A retried activity finds its attempt here already, and must not change the delivery's state a second time.
         if await self._connection.change(_TRIED, values):
+            self._connection.facts.append(DeliveryTried(state.status.value, attempt.duration_ms / 1_000))
             await self._connection.change(_STAND, {**self._of(delivery_id=delivery_id), **_standing(state, now)})
 
     async def stop(self, delivery_id: str, now: datetime) -> None:
