@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.approvals import ApprovalActivities
@@ -24,6 +24,7 @@ from activities.runs.model import ModelActivities
 from activities.runs.tools import ToolActivities
 from activities.tenant_deletion import DeletionActivities
 from activities.tenant_shares import CallLimits, TenantShares
+from activities.tracing import ActivitySpans
 from activities.webhooks import WebhookActivities
 from activities.work import WorkInterceptor
 from taskforce.application.approvals.handler import RequestHandler
@@ -39,6 +40,7 @@ from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.tools import ToolRunner
+from taskforce.core.interfaces.tracing import NO_TRACING, Tracer
 from taskforce.infrastructure.composition import (
     Foundation,
     UseCases,
@@ -60,14 +62,18 @@ from taskforce.infrastructure.net.name_resolution import NameResolution, Resolvi
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Publisher
 from taskforce.infrastructure.tools.registry import ToolRegistry
+from taskforce.infrastructure.tools.traced import traced_tools
+from taskforce.infrastructure.tracing.deployment import traced_as_deployed
 from workflows.agent_run import AgentRun
 from workflows.approval import ApprovalWorkflow
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
 from workflows.client.recovery import RecoveryPorts, recovery
+from workflows.runtime.trace_headers import TraceHeaders
 from workflows.tenant_deletion import TenantDeletion
 from workflows.webhook_delivery import WebhookDelivery
 
+SERVICE = "taskforce-worker"
 DRAIN = timedelta(seconds=20)
 COLLECT_AFTER = (5_000, 20, 50)
 STICKY = timedelta(seconds=3)
@@ -93,6 +99,7 @@ class WorkerParts:
         proof_key: The key with which the gateway proves people's decisions.
         excerpts: What the Temporal UI shows of requests for approval.
         limits: The bounds of slow activities.
+        tracer: Traces activities and what they start; model, tools and database are given it where they are made.
     """
 
     database: Database
@@ -107,6 +114,7 @@ class WorkerParts:
     proof_key: ProofKey = field(default_factory=ProofKey)
     excerpts: ExcerptRules = field(default_factory=ExcerptRules)
     limits: CallLimits = field(default_factory=CallLimits)
+    tracer: Tracer = NO_TRACING
 
     @property
     def foundation(self) -> Foundation:
@@ -185,11 +193,18 @@ def build_worker(
         client,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=build_activities(parts, cases or use_cases(parts.foundation), WorkflowClient(client, task_queue)),
-        # In this order: failures and heartbeats tell the work, and a call that waits for its tenant's turn sends them.
-        interceptors=[WorkInterceptor(), FailureInterceptor(), HeartbeatInterceptor(), TenantShares(parts.limits)],
+        activities=build_activities(
+            parts, cases or use_cases(parts.foundation), WorkflowClient(client, task_queue, tracer=parts.tracer)
+        ),
+        interceptors=_interceptors(parts),
         **chosen,
     )
+
+
+def _interceptors(parts: WorkerParts) -> list[Interceptor]:
+    traced: list[Interceptor] = [TraceHeaders(), ActivitySpans(parts.tracer)] if parts.tracer.on else []
+    # In this order: failures and heartbeats tell the work, and a call that waits for its tenant's turn sends them.
+    return [*traced, WorkInterceptor(), FailureInterceptor(), HeartbeatInterceptor(), TenantShares(parts.limits)]
 
 
 def sweeping(
@@ -213,8 +228,12 @@ def sweeping(
     )
 
 
-async def work(settings: Settings) -> None:
+async def work(settings: Settings, tracer: Tracer = NO_TRACING) -> None:
     """Runs a worker until SIGTERM or SIGINT, then drains it.
+
+    Args:
+        settings: The process's settings.
+        tracer: The process's tracer.
 
     Raises:
         DomainError: Database or Temporal cannot be used; the message says what to do.
@@ -225,14 +244,14 @@ async def work(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     profile, vouched = deployment_profile(settings), proof_key(settings)
     async with AsyncExitStack() as stack:
-        database = open_database(settings, profile)
+        database = open_database(settings, profile, tracer)
         stack.push_async_callback(database.close)
         await database.check()
         live = await stack.enter_async_context(Publisher(settings.app_url))
-        client = await connect(TemporalAddress(**settings.temporal_connection))
-        workflow_client = WorkflowClient(client, settings.temporal_task_queue)
+        client = await connect(TemporalAddress(**settings.temporal_connection), tracer)
+        workflow_client = WorkflowClient(client, settings.temporal_task_queue, tracer=tracer)
         await workflow_client.ensure_search_attributes()
-        model = LiteLLMModel()
+        model = LiteLLMModel(tracer=tracer)
         stack.push_async_callback(model.aclose)
         names = NameResolution()
         stack.callback(names.close)
@@ -242,19 +261,22 @@ async def work(settings: Settings) -> None:
             database=database,
             live=live,
             model=model,
-            tools=ToolRegistry.discover(secrets=known_secrets(os.environ)),
+            tools=traced_tools(ToolRegistry.discover(secrets=known_secrets(os.environ)), tracer),
             http=http,
             rules=access_rules(settings, profile),
             definitions=definition_rules(profile, schema_problems),
             proof_key=vouched,
             excerpts=excerpt_rules(settings, profile, known_secrets(os.environ)),
             limits=CallLimits(settings.worker_model_calls, settings.worker_tool_calls),
+            tracer=tracer,
         )
         cases = use_cases(parts.foundation)
         await stack.enter_async_context(
             sweeping(database, workflow_client, cases, audit_days=audit_section(profile).retention_days)
         )
-        await stack.enter_async_context(starting(database, database.queued, workflow_client.deliveries.start, utc_now))
+        await stack.enter_async_context(
+            starting(database, database.queued, workflow_client.deliveries.start, utc_now, tracer=tracer)
+        )
         # No sandbox in production: tests and replays check determinism in it, see ADR 7.
         runner = UnsandboxedWorkflowRunner()
         worker = build_worker(client, settings.temporal_task_queue, parts, cases, workflow_runner=runner)
@@ -281,9 +303,10 @@ def main() -> int:
     """Runs the worker; returns the exit code."""
     try:
         settings = Settings.from_env()
-        log_as_deployed(settings)
-        with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
-            runner.run(work(settings))
+        with traced_as_deployed(SERVICE, os.environ) as tracer:
+            log_as_deployed(settings, tracer)
+            with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
+                runner.run(work(settings, tracer))
     except DomainError as error:
         sys.stderr.write(f"{error.code}: {error.message}\n")
         return 1

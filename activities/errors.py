@@ -58,7 +58,7 @@ class FailureInterceptor(Interceptor):
 class _Mapping(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401 - the SDK's signature
         info = activity.info()
-        with structlog.contextvars.bound_contextvars(workflow_id=info.workflow_id, activity=info.activity_type):
+        with structlog.contextvars.bound_contextvars(activity=info.activity_type, **_ids(info, input)):
             try:
                 return await self.next.execute_activity(input)
             except DomainError as error:
@@ -71,3 +71,10 @@ class _Mapping(ActivityInboundInterceptor):
                 raise ApplicationError(
                     f"Unexpected {type(error).__name__}; see the worker's log.", worked_ms(), type=INTERNAL
                 ) from None
+
+
+def _ids(info: activity.Info, called: ExecuteActivityInput) -> dict[str, str]:
+    message = called.args[0] if called.args else None
+    said = {name: getattr(message, name, None) for name in ("tenant_id", "run_id")}
+    ids = {"workflow_id": info.workflow_id, **said}
+    return {name: value for name, value in ids.items() if isinstance(value, str) and value}

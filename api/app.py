@@ -84,7 +84,7 @@ def create_app(context: GatewayContext) -> Gateway:
     problems.install(app)
     # Added last runs first: RequestContext is outside, so that refused bodies have an id and a log line too.
     app.add_middleware(BodyGuard)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, tracer=context.tracer)
     app.include_router(health.router)
     app.include_router(_routes(), prefix="/api/v1")
     # The guide's own paths are served too, but not listed: one entry each in the document is enough.

@@ -29,6 +29,7 @@ from taskforce.core.interfaces.identity import ResourceType
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.repositories.webhooks import WebhookUrls
 from taskforce.core.interfaces.tools import ToolSpec
+from taskforce.core.interfaces.tracing import NO_TRACING, Tracer
 from taskforce.infrastructure.auth.issuers import Issuers
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig
 from taskforce.infrastructure.composition import Foundation, UseCases, open_database, proof_key, use_cases, webhook_urls
@@ -90,6 +91,7 @@ class GatewayContext:
         sign_in_limit: Bounds failed sign-ins by address.
         failed_sign_ins: Writes failed sign-ins to the audit log, in batches.
         in_flight: Bounds the streams, waits and exports that are open.
+        tracer: Traces requests and what follows from them.
         closing: Set when the process is about to end: waiting requests and streams then return.
     """
 
@@ -115,6 +117,7 @@ class GatewayContext:
     sign_in_limit: SignInLimit = field(default_factory=lambda: SignInLimit(Rate.per_minute(FAILED_SIGN_INS)))
     in_flight: InFlight = field(default_factory=InFlight)
     failed_sign_ins: FailedSignInLog = field(init=False)
+    tracer: Tracer = NO_TRACING
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -165,11 +168,12 @@ class GatewayContext:
 
 
 @asynccontextmanager
-async def compose(settings: Settings) -> AsyncIterator[GatewayContext]:
+async def compose(settings: Settings, tracer: Tracer = NO_TRACING) -> AsyncIterator[GatewayContext]:
     """Opens every connection, yields the context, and closes them when the block ends.
 
     Args:
         settings: The process's settings.
+        tracer: The process's tracer.
 
     Raises:
         Unavailable: PostgreSQL or Temporal does not answer, or the database's role is not safe.
@@ -180,13 +184,15 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayContext]:
     vouching = proof_key(settings)
     rules, definitions = access_rules(settings, profile), definition_rules(profile, schema_problems)
     async with AsyncExitStack() as stack:
-        database = open_database(settings, profile)
+        database = open_database(settings, profile, tracer)
         stack.push_async_callback(database.close)
         await database.check()
         await check_delivery(settings.listen_url, settings.app_url)
         where = TemporalAddress(**settings.temporal_connection)
-        workflow_client = WorkflowClient(await connect(where), where.task_queue, vouching)
-        await stack.enter_async_context(starting(database, database.queued, workflow_client.deliveries.start, utc_now))
+        workflow_client = WorkflowClient(await connect(where, tracer), where.task_queue, vouching, tracer=tracer)
+        await stack.enter_async_context(
+            starting(database, database.queued, workflow_client.deliveries.start, utc_now, tracer=tracer)
+        )
         context = GatewayContext(
             database=database,
             listener=await stack.enter_async_context(Listener(settings.listen_url)),
@@ -200,6 +206,7 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayContext]:
             trusted_proxies=settings.trusted_proxies,
             webhook_urls=webhook_urls(settings),
             temporal_ui=temporal_ui(settings),
+            tracer=tracer,
             sign_in_limit=SignInLimit(Rate.per_minute(settings.failed_sign_ins)),
             in_flight=InFlight(
                 streams=OpenLimits(settings.streams, settings.streams_per_caller),

@@ -28,6 +28,7 @@ from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.tools import ToolRunner
+from taskforce.core.interfaces.tracing import NO_TRACING, Tracer
 from taskforce.core.interfaces.workflows import TenantHistories, WorkerRuns
 from taskforce.infrastructure.config.audit import content_rules
 from taskforce.infrastructure.config.profiles import Profile
@@ -61,12 +62,13 @@ def webhook_urls(settings: Settings) -> DeploymentUrls:
     return DeploymentUrls(frozenset(settings.http_allowed_hosts), development=settings.development)
 
 
-def open_database(settings: Settings, profile: Profile) -> Database:
+def open_database(settings: Settings, profile: Profile, tracer: Tracer = NO_TRACING) -> Database:
     """Opens the database with the key of encrypted columns, the profile's webhooks and the audit content rules.
 
     Args:
         settings: The process's settings.
         profile: The deployment's profile.
+        tracer: Traces statements.
 
     Raises:
         Invalid: DATABASE_URL is not set, or `profile_invalid`.
@@ -77,6 +79,7 @@ def open_database(settings: Settings, profile: Profile) -> Database:
         contents=content_rules(profile, os.environ),
         sealer=ColumnSealer(settings.master_key),
         fixed_webhooks=fixed_webhooks(profile, webhook_urls(settings), development=settings.development),
+        tracer=tracer,
     )
 
 

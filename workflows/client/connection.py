@@ -1,13 +1,18 @@
 """The connection to Temporal, with the data converter of every process."""
 
+import logging
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from temporalio.client import Client
 from temporalio.converter import DataConverter
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError, TLSConfig
 
 from taskforce.core.domain.errors import Unavailable
+from taskforce.core.interfaces.tracing import NO_TRACING, Tracer
+from workflows.client.tracing import TracedCalls
 from workflows.runtime.payload_converter import SparsePydantic
 
 DATA_CONVERTER = DataConverter(payload_converter_class=SparsePydantic)
@@ -46,8 +51,23 @@ class TemporalAddress:
         )
 
 
-async def connect(where: TemporalAddress) -> Client:
+@cache
+def sdk_runtime() -> Runtime:
+    """Returns what the SDK's core runs on in this process: its log goes where the process's own goes.
+
+    By itself it writes to the standard error, in a format of its own and with whatever it quotes.
+    """
+    warnings = TelemetryFilter(core_level="WARN", other_level="ERROR")
+    forwarding = LogForwardingConfig(logging.getLogger("temporalio.core"), prepend_target_on_message=False)
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(warnings, forwarding)))
+
+
+async def connect(where: TemporalAddress, tracer: Tracer = NO_TRACING) -> Client:
     """Connects to Temporal.
+
+    Args:
+        where: The address.
+        tracer: Its current span goes along with what is started.
 
     Raises:
         Unavailable: `temporal_unavailable`.
@@ -59,6 +79,8 @@ async def connect(where: TemporalAddress) -> Client:
             tls=where.tls_config(),
             api_key=where.api_key,
             data_converter=DATA_CONVERTER,
+            runtime=sdk_runtime(),
+            interceptors=[TracedCalls(tracer)] if tracer.on else [],
         )
     except (RuntimeError, RPCError, OSError) as error:
         raise Unavailable(
