@@ -81,7 +81,7 @@ async def test_a_run_with_tools_an_approval_and_a_webhook_is_one_trace_without_c
     check_connected(asked)
 
     [request] = await missions.pending()
-    approved = await person.post(f"/api/v1/admin/approvals/{request.approval.request_id}/approve", json={})
+    approved = await person.post(f"/api/v1/admin/requests/{request.approval.request_id}/approve", json={})
     assert approved.status_code == 200, approved.text
     assert (await reached(missions, run_id, RunStatus.COMPLETED)).answer == ANSWER
     spans = await traced(collector, run_id, "record_decision", "execute_tool write_file")
@@ -134,7 +134,7 @@ async def check_decision(collector: OtlpReceiver, spans: Sequence[ReceivedSpan])
     """What a person decides is a request of its own; what follows in the run is linked to it."""
     [recorded] = named(spans, "record_decision")
     await collector.until(lambda found: any("{request_id}/approve" in span.name for span in found))
-    [request] = [span for span in collector.spans if span.name.endswith("/approvals/{request_id}/approve")]
+    [request] = [span for span in collector.spans if span.name.endswith("/requests/{request_id}/approve")]
     assert recorded.links == ((request.trace_id, request.span_id),)
     assert request.trace_id != recorded.trace_id
 

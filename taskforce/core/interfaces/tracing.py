@@ -12,7 +12,7 @@ Attributes = Mapping[str, Attribute]
 
 
 class SpanKind(StrEnum):
-    """What a span is to the one that called it, as OpenTelemetry has it."""
+    """The role of a span towards the one that called it, as OpenTelemetry has it."""
 
     INTERNAL = "internal"
     SERVER = "server"
