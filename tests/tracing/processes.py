@@ -39,7 +39,7 @@ class Process:
 
     async def logged(self, event: str) -> Mapping[str, Any]:
         """Waits for a line."""
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(240):
             while not (found := [line for line in self.lines() if line["event"] == event]):
                 assert self.child.poll() is None, self.text()
                 await asyncio.sleep(0.05)
@@ -88,7 +88,7 @@ class Deployment:
 
     async def gateway(self, **more: str) -> Process:
         gateway = await self.start("api", "gateway.starting", **more)
-        async with httpx.AsyncClient(base_url=self.url, timeout=60) as client, asyncio.timeout(60):
+        async with httpx.AsyncClient(base_url=self.url, timeout=60) as client, asyncio.timeout(120):
             while not await _answers(client):  # noqa: ASYNC110 - another process has no event
                 await asyncio.sleep(0.05)
         return gateway

@@ -33,11 +33,12 @@ async def test_lines_tell_whose_they_are_and_hold_no_content(
             "/api/v1/agents/execute", json={"mission": MISSION}, headers={"x-request-id": "request-1"}
         )
         run_id = str(asked.json()["run_id"])
+        # A worker imports LiteLLM before its first call, which takes a while on a busy machine.
+        await worker.logged("agent.execution.completed")
         await missions.ended(run_id)
         # Neither reaches a line, however it is asked.
         await client.get(f"/api/v1/runs/{run_id}", params={"token": SECRET})
     [request] = [line for line in gateway.lines() if line.get("request_id") == "request-1"]
-    await worker.logged("agent.execution.completed")
     done = about(worker.lines(), run_id)
     check_context(request, done)
     assert await worker.stop(signal.SIGTERM) == 0
@@ -69,7 +70,7 @@ async def test_the_core_of_temporals_sdk_writes_as_the_process_does(
     async with cable(stack.temporal) as (address, cut):
         worker = await deployment.worker(TEMPORAL_ADDRESS=address)
         cut()
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(240):
             while not (told := _of_core(worker.lines())):  # noqa: ASYNC110 - another process has no event
                 await asyncio.sleep(0.1)
         await worker.stop(signal.SIGKILL)

@@ -42,7 +42,7 @@ async def started(person: httpx.AsyncClient, **headers: str) -> str:
 
 async def reached(missions: Missions, run_id: str, wanted: RunStatus) -> Run:
     """Waits until a run has a status; not by requests, whose rate is limited."""
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(240):
         while (run := await missions.run(run_id)).status is not wanted:  # noqa: ASYNC110 - a worker is another process
             await asyncio.sleep(0.05)
     return run
@@ -180,7 +180,7 @@ async def test_a_run_whose_worker_is_killed_and_whose_model_fails_stays_one_trac
     calculation = tool_calls([("calculator", {"expression": "1+1"})])
     llm.script([status(500), calculation, hang("Well"), text("Done.")])
     run_id = await started(person)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while len(llm.requests) < before + 3:  # noqa: ASYNC110 - the server has no event for it
             await asyncio.sleep(0.02)
     # Of the second call nothing may be sent before it has ended: what is sent hangs together.
