@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.approvals import ApprovalActivities
@@ -26,6 +26,7 @@ from activities.runs.model import ModelActivities
 from activities.runs.tools import ToolActivities
 from activities.tenant_deletion import DeletionActivities
 from activities.tenant_shares import CallLimits, TenantShares
+from activities.tracing import ActivitySpans
 from activities.webhooks import WebhookActivities
 from activities.work import WorkInterceptor
 from api.web.scrape_server import showing_metrics
@@ -44,6 +45,7 @@ from taskforce.core.interfaces.llm import ChatModel
 from taskforce.core.interfaces.metrics import FactObserver, Observers
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.tools import ToolRunner
+from taskforce.core.interfaces.tracing import NO_TRACING, Tracer
 from taskforce.infrastructure.composition import (
     Foundation,
     UseCases,
@@ -66,16 +68,20 @@ from taskforce.infrastructure.net.name_resolution import NameResolution, Resolvi
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Publisher
 from taskforce.infrastructure.tools.registry import ToolRegistry
+from taskforce.infrastructure.tools.traced import traced_tools
+from taskforce.infrastructure.tracing.deployment import traced_as_deployed
 from workflows.agent_run import AgentRun
 from workflows.approval import ApprovalWorkflow
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect
 from workflows.client.recovery import RecoveryPorts, recovery
 from workflows.client.sdk_metrics import recording_sdk
+from workflows.runtime.trace_headers import TraceHeaders
 from workflows.tenant_deletion import TenantDeletion
 from workflows.usage_rollup import UsageRollup
 from workflows.webhook_delivery import WebhookDelivery
 
+SERVICE = "taskforce-worker"
 DRAIN = timedelta(seconds=20)
 COLLECT_AFTER = (5_000, 20, 50)
 STICKY = timedelta(seconds=3)
@@ -102,6 +108,7 @@ class WorkerParts:
         excerpts: What the Temporal UI shows of requests for approval.
         limits: The bounds of slow activities.
         observer: Learns of what happens, for the metrics.
+        tracer: Traces activities and what they start; model, tools and database are given it where they are made.
     """
 
     database: Database
@@ -117,6 +124,7 @@ class WorkerParts:
     excerpts: ExcerptRules = field(default_factory=ExcerptRules)
     limits: CallLimits = field(default_factory=CallLimits)
     observer: FactObserver = field(default_factory=Observers)
+    tracer: Tracer = NO_TRACING
 
     @property
     def foundation(self) -> Foundation:
@@ -196,17 +204,25 @@ def build_worker(
         client,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=build_activities(parts, cases or use_cases(parts.foundation), WorkflowClient(client, task_queue)),
-        # In this order: failures and heartbeats tell the work, and a call that waits for its tenant's turn sends them.
-        interceptors=[
-            MetricsInterceptor(parts.observer),
-            WorkInterceptor(),
-            FailureInterceptor(),
-            HeartbeatInterceptor(),
-            TenantShares(parts.limits),
-        ],
+        activities=build_activities(
+            parts, cases or use_cases(parts.foundation), WorkflowClient(client, task_queue, tracer=parts.tracer)
+        ),
+        interceptors=_interceptors(parts),
         **chosen,
     )
+
+
+def _interceptors(parts: WorkerParts) -> list[Interceptor]:
+    traced: list[Interceptor] = [TraceHeaders(), ActivitySpans(parts.tracer)] if parts.tracer.on else []
+    # In this order: failures and heartbeats tell the work, and a call that waits for its tenant's turn sends them.
+    return [
+        *traced,
+        MetricsInterceptor(parts.observer),
+        WorkInterceptor(),
+        FailureInterceptor(),
+        HeartbeatInterceptor(),
+        TenantShares(parts.limits),
+    ]
 
 
 def sweeping(
@@ -235,8 +251,12 @@ def sweeping(
     )
 
 
-async def work(settings: Settings) -> None:
+async def work(settings: Settings, tracer: Tracer = NO_TRACING) -> None:
     """Runs a worker until SIGTERM or SIGINT, then drains it.
+
+    Args:
+        settings: The process's settings.
+        tracer: The process's tracer.
 
     Raises:
         DomainError: Database or Temporal cannot be used; the message says what to do.
@@ -247,21 +267,21 @@ async def work(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     profile, vouched = deployment_profile(settings), proof_key(settings)
     async with AsyncExitStack() as stack:
-        model = LiteLLMModel()
+        model = LiteLLMModel(tracer=tracer)
         stack.push_async_callback(model.aclose)
         preparing = asyncio.create_task(model.prepare())
         stack.callback(preparing.cancel)
         counted = process_metrics(settings, profile, "worker")
         statistics = StatisticsLog(utc_now)
         observer = Observers(statistics, *([counted.product] if counted else ()))
-        database = open_database(settings, profile, observer)
+        database = open_database(settings, profile, observer=observer, tracer=tracer)
         stack.push_async_callback(database.close)
         await database.check()
         live = await stack.enter_async_context(Publisher(settings.app_url))
         await stack.enter_async_context(storing(statistics, database))
         runtime = None if counted is None else await stack.enter_async_context(recording_sdk(counted.sdk.add))
-        client = await connect(TemporalAddress(**settings.temporal_connection), runtime)
-        workflow_client = WorkflowClient(client, settings.temporal_task_queue)
+        client = await connect(TemporalAddress(**settings.temporal_connection), runtime, tracer=tracer)
+        workflow_client = WorkflowClient(client, settings.temporal_task_queue, tracer=tracer)
         await workflow_client.ensure_search_attributes()
         await workflow_client.schedules.ensure_usage_rollup()
         names = NameResolution()
@@ -272,7 +292,7 @@ async def work(settings: Settings) -> None:
             database=database,
             live=live,
             model=model,
-            tools=ToolRegistry.discover(secrets=known_secrets(os.environ)),
+            tools=traced_tools(ToolRegistry.discover(secrets=known_secrets(os.environ)), tracer),
             http=http,
             rules=access_rules(settings, profile),
             definitions=definition_rules(profile, schema_problems),
@@ -280,6 +300,7 @@ async def work(settings: Settings) -> None:
             excerpts=excerpt_rules(settings, profile, known_secrets(os.environ)),
             limits=CallLimits(settings.worker_model_calls, settings.worker_tool_calls),
             observer=observer,
+            tracer=tracer,
         )
         cases = use_cases(parts.foundation)
         # The import of LiteLLM, in a thread, keeps the loop waiting for tenths of a second at a time: a worker that has
@@ -297,7 +318,9 @@ async def work(settings: Settings) -> None:
                 statistics_days=settings.statistics_days,
             )
         )
-        await stack.enter_async_context(starting(database, database.queued, workflow_client.deliveries.start, utc_now))
+        await stack.enter_async_context(
+            starting(database, database.queued, workflow_client.deliveries.start, utc_now, tracer=tracer)
+        )
         # No sandbox in production: tests and replays check determinism in it, see ADR 7.
         runner = UnsandboxedWorkflowRunner()
         worker = build_worker(client, settings.temporal_task_queue, parts, cases, workflow_runner=runner)
@@ -321,9 +344,10 @@ def main() -> int:
     """Runs the worker; returns the exit code."""
     try:
         settings = Settings.from_env()
-        log_as_deployed(settings)
-        with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
-            runner.run(work(settings))
+        with traced_as_deployed(SERVICE, os.environ) as tracer:
+            log_as_deployed(settings, tracer)
+            with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
+                runner.run(work(settings, tracer))
     except DomainError as error:
         sys.stderr.write(f"{error.code}: {error.message}\n")
         return 1

@@ -59,7 +59,7 @@ class FailureInterceptor(Interceptor):
 class _Mapping(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401 - the SDK's signature
         info = activity.info()
-        with structlog.contextvars.bound_contextvars(workflow_id=info.workflow_id, activity=info.activity_type):
+        with structlog.contextvars.bound_contextvars(activity=info.activity_type, **_ids(info, input)):
             try:
                 return await self.next.execute_activity(input)
             except DomainError as error:
@@ -87,3 +87,10 @@ class _Mapping(ActivityInboundInterceptor):
 def _is_stopped_with_its_worker() -> bool:
     details = activity.cancellation_details()
     return details is not None and details.worker_shutdown and not details.cancel_requested
+
+
+def _ids(info: activity.Info, called: ExecuteActivityInput) -> dict[str, str]:
+    message = called.args[0] if called.args else None
+    said = {name: getattr(message, name, None) for name in ("tenant_id", "run_id")}
+    ids = {"workflow_id": info.workflow_id, **said}
+    return {name: value for name, value in ids.items() if isinstance(value, str) and value}

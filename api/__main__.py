@@ -13,10 +13,14 @@ from api.composition import compose
 from api.web.limits import http_limits
 from api.web.server import GatewayServer
 from taskforce.core.domain.errors import DomainError
+from taskforce.core.interfaces.tracing import NO_TRACING, Tracer
 from taskforce.infrastructure.config.logging import log_as_deployed
 from taskforce.infrastructure.config.settings import Settings
 from taskforce.infrastructure.loop_watch import watched_loop
 from taskforce.infrastructure.net.name_resolution import ResolvingLoop
+from taskforce.infrastructure.tracing.deployment import traced_as_deployed
+
+SERVICE = "taskforce-gateway"
 
 _log = structlog.get_logger(__name__)
 
@@ -50,17 +54,18 @@ def prepare(app: Gateway) -> None:
     gc.freeze()
 
 
-async def serve(settings: Settings) -> int:
+async def serve(settings: Settings, tracer: Tracer = NO_TRACING) -> int:
     """Serves requests until a signal ends the process.
 
     Args:
         settings: The process's settings.
+        tracer: The process's tracer.
 
     Returns:
         The process's exit code.
     """
     warn_if_exposed(settings)
-    async with compose(settings) as context:
+    async with compose(settings, tracer) as context:
         limits = http_limits(settings)
         app = create_app(context)
         prepare(app)
@@ -80,9 +85,10 @@ def run() -> int:
     """
     try:
         settings = Settings.from_env()
-        log_as_deployed(settings)
-        with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
-            return runner.run(serve(settings))
+        with traced_as_deployed(SERVICE, os.environ) as tracer:
+            log_as_deployed(settings, tracer)
+            with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
+                return runner.run(serve(settings, tracer))
     except DomainError as error:
         sys.stderr.write(f"{error.code}: {error.message}\n")
         return 1

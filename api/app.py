@@ -94,7 +94,7 @@ def create_app(context: GatewayContext) -> Gateway:
     problems.install(app)
     # Added last runs first: RequestContext is outside, so that refused bodies have an id and a log line too.
     app.add_middleware(BodyGuard)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, tracer=context.tracer)
     templates = RouteTemplates((API, GUIDE), lambda: app.openapi()["paths"])
     app.add_middleware(RequestMetrics, observer=context.observer, templates=templates)
     app.include_router(health.router)

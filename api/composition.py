@@ -33,6 +33,7 @@ from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.prices import PriceCatalog
 from taskforce.core.interfaces.repositories.webhooks import WebhookUrls
 from taskforce.core.interfaces.tools import ToolSpec
+from taskforce.core.interfaces.tracing import NO_TRACING, Tracer
 from taskforce.infrastructure.auth.issuers import Issuers
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig
 from taskforce.infrastructure.composition import Foundation, UseCases, open_database, proof_key, use_cases, webhook_urls
@@ -103,6 +104,7 @@ class GatewayContext:
         metrics: The metrics; None where they are switched off.
         metrics_networks: Networks from where metrics may be read without a credential.
         objectives: The deployment's objectives of service.
+        tracer: Traces requests and what follows from them.
         closing: Set when the process is about to end: waiting requests and streams then return.
     """
 
@@ -133,6 +135,7 @@ class GatewayContext:
     metrics: ProcessMetrics | None = None
     metrics_networks: tuple[str, ...] = ()
     objectives: Sequence[Objective] = ()
+    tracer: Tracer = NO_TRACING
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -183,11 +186,12 @@ class GatewayContext:
 
 
 @asynccontextmanager
-async def compose(settings: Settings) -> AsyncIterator[GatewayContext]:
+async def compose(settings: Settings, tracer: Tracer = NO_TRACING) -> AsyncIterator[GatewayContext]:
     """Opens every connection, yields the context, and closes them when the block ends.
 
     Args:
         settings: The process's settings.
+        tracer: The process's tracer.
 
     Raises:
         Unavailable: PostgreSQL or Temporal does not answer, or the database's role is not safe.
@@ -201,15 +205,18 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayContext]:
         counted = process_metrics(settings, profile, "gateway")
         statistics = StatisticsLog(utc_now)
         observer = Observers(statistics, *([counted.product] if counted else ()))
-        database = open_database(settings, profile, observer)
+        database = open_database(settings, profile, observer=observer, tracer=tracer)
         stack.push_async_callback(database.close)
         await database.check()
         await check_delivery(settings.listen_url, settings.app_url)
         where = TemporalAddress(**settings.temporal_connection)
         await stack.enter_async_context(storing(statistics, database))
         runtime = None if counted is None else await stack.enter_async_context(recording_sdk(counted.sdk.add))
-        workflow_client = WorkflowClient(await connect(where, runtime), where.task_queue, vouching)
-        await stack.enter_async_context(starting(database, database.queued, workflow_client.deliveries.start, utc_now))
+        client = await connect(where, runtime, tracer=tracer)
+        workflow_client = WorkflowClient(client, where.task_queue, vouching, tracer=tracer)
+        await stack.enter_async_context(
+            starting(database, database.queued, workflow_client.deliveries.start, utc_now, tracer=tracer)
+        )
         context = GatewayContext(
             database=database,
             listener=await stack.enter_async_context(Listener(settings.listen_url)),
@@ -223,6 +230,7 @@ async def compose(settings: Settings) -> AsyncIterator[GatewayContext]:
             trusted_proxies=settings.trusted_proxies,
             webhook_urls=webhook_urls(settings),
             temporal_ui=temporal_ui(settings),
+            tracer=tracer,
             sign_in_limit=SignInLimit(Rate.per_minute(settings.failed_sign_ins)),
             in_flight=InFlight(
                 streams=OpenLimits(settings.streams, settings.streams_per_caller),

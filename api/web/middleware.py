@@ -14,8 +14,10 @@ from api.auth.caller import context_of
 from api.auth.guard import admit
 from api.web import problems
 from api.web.json_body import check_body
+from api.web.tracing import parent_of, request_span, responded
 from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.ids import new_id
+from taskforce.core.interfaces.tracing import NO_SPAN, NO_TRACING, Span, Tracer
 from taskforce.infrastructure.logging import bind, forget
 
 MAX_BODY = 1_048_576
@@ -45,10 +47,12 @@ class RequestContext:
 
     Args:
         app: The next application.
+        tracer: Traces requests.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tracer: Tracer = NO_TRACING) -> None:
         self._app = app
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
@@ -60,6 +64,14 @@ class RequestContext:
         forget()
         bind(request_id=answer.request_id)
         scope.setdefault("state", {})["request_id"] = answer.request_id
+        if not self._tracer.on or scope["path"] in _SILENT:
+            await self._serve(scope, receive, answer)
+            return
+        with self._tracer.span(request_span(scope, self._tracer), parent=parent_of(scope)) as span:
+            answer.span = span
+            await self._serve(scope, receive, answer)
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:
             await self._app(scope, receive, answer)
         except Exception as error:  # whatever was raised, the caller gets a problem document (RFC 9457)
@@ -147,6 +159,7 @@ class _Answer:
     def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
         self.request_id = request_id
         self.status: int | None = None
+        self.span: Span = NO_SPAN
         self._scope = scope
         self._send = send
         self._began = time.perf_counter()
@@ -159,6 +172,8 @@ class _Answer:
             for name, value in self._additions():
                 # What a route has set itself goes first.
                 headers.setdefault(name, value)
+            if self.span is not NO_SPAN:
+                responded(self.span, self._scope, message)
         await self._send(message)
 
     def log(self) -> None:

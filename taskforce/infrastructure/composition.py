@@ -32,6 +32,7 @@ from taskforce.core.interfaces.metrics import FactObserver
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.prices import PriceCatalog
 from taskforce.core.interfaces.tools import ToolRunner
+from taskforce.core.interfaces.tracing import NO_TRACING, Tracer
 from taskforce.core.interfaces.workflows import TenantHistories, WorkerRuns
 from taskforce.infrastructure.config.audit import content_rules
 from taskforce.infrastructure.config.profiles import Profile
@@ -66,13 +67,16 @@ def webhook_urls(settings: Settings) -> DeploymentUrls:
     return DeploymentUrls(frozenset(settings.http_allowed_hosts), development=settings.development)
 
 
-def open_database(settings: Settings, profile: Profile, observer: FactObserver | None = None) -> Database:
+def open_database(
+    settings: Settings, profile: Profile, *, observer: FactObserver | None = None, tracer: Tracer = NO_TRACING
+) -> Database:
     """Opens the database with the key of encrypted columns, the profile's webhooks and the audit content rules.
 
     Args:
         settings: The process's settings.
         profile: The deployment's profile.
         observer: Learns of committed facts.
+        tracer: Traces statements.
 
     Raises:
         Invalid: DATABASE_URL is not set, or `profile_invalid`.
@@ -84,6 +88,7 @@ def open_database(settings: Settings, profile: Profile, observer: FactObserver |
         sealer=ColumnSealer(settings.master_key),
         fixed_webhooks=fixed_webhooks(profile, webhook_urls(settings), development=settings.development),
         observer=observer,
+        tracer=tracer,
     )
 
 

@@ -11,6 +11,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from taskforce.core.domain.redaction import redact
+from taskforce.core.interfaces.tracing import NO_TRACING, Tracer
 
 MAX_TEXT = 20_000
 _DEEPEST = 6
@@ -19,7 +20,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069
 _IDS = frozenset({"tenant_id", "workflow_id", "session_id"})
 """Fields that begin with a tenant's id, which may look like anything, the prefix of an API key included."""
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
-_QUIET = ("httpx", "httpcore", "asyncio", "LiteLLM", "uvicorn.access")
+_QUIET = ("httpx", "httpcore", "urllib3", "asyncio", "LiteLLM", "uvicorn.access")
 
 
 def configure_logging(
@@ -29,6 +30,7 @@ def configure_logging(
     as_json: bool | None = None,
     stream: TextIO | None = None,
     left_out: Collection[str] = (),
+    tracer: Tracer = NO_TRACING,
 ) -> None:
     """Configures structlog, and the standard library's logging through it, for this process.
 
@@ -38,11 +40,12 @@ def configure_logging(
         as_json: JSON or lines for people; by default JSON unless the stream is a terminal.
         stream: The stream to write to; standard error by default.
         left_out: Names of fields that no line may have.
+        tracer: Its current span's ids are in every line.
     """
     target = stream or sys.stderr
     plain = not target.isatty() if as_json is None else as_json
     lowest = logging.getLevelNamesMapping()[level.upper()]
-    shared = _shared(tuple(secrets), frozenset(left_out))
+    shared = _shared(tuple(secrets), frozenset(left_out), tracer)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -113,10 +116,18 @@ def without(names: Collection[str]) -> Processor:
     return clean
 
 
-def _shared(secrets: tuple[str, ...], left_out: Collection[str]) -> list[Processor]:
+def _tracing(tracer: Tracer) -> Processor:
+    def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {**event, **tracer.log_fields()}
+
+    return add
+
+
+def _shared(secrets: tuple[str, ...], left_out: Collection[str], tracer: Tracer) -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
         *([without(left_out)] if left_out else []),
+        *([_tracing(tracer)] if tracer.on else []),
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.PositionalArgumentsFormatter(),

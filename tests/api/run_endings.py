@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime
 
+from taskforce.application.metering.price_books import PriceBooks
 from taskforce.application.runs.lifecycle import RunLifecycle
 from taskforce.application.runs.run_cache import RunCache
 from taskforce.core.domain.runs.run import Ending, RunStatus
+from taskforce.infrastructure.llm.price_map import BundledPrices
 from taskforce.infrastructure.persistence.database import Database
 
 
@@ -17,7 +19,7 @@ class _Silent:
 
 
 async def finish(database: Database, tenant: str, run_id: str) -> None:
-    running = RunLifecycle(database, RunCache(database), _Silent(), _now)
+    running = RunLifecycle(database, RunCache(database), _Silent(), _now, prices=PriceBooks(BundledPrices(), _now))
     await running.end(tenant, run_id, Ending(RunStatus.FAILED, error_code="too_bad", error_message="It failed."))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
-from temporalio.worker import Replayer, WorkflowReplayResult
+from temporalio.worker import Interceptor, Replayer, WorkflowReplayResult
 
 from taskforce.core.domain.approvals.approval import ApprovalStatus
 from taskforce.core.domain.runs.run import FINAL, RunStatus
@@ -20,6 +20,7 @@ from tests.replay.rollup_scenes import ROLLUPS
 from tests.replay.scenes import SCENES
 from worker import WORKFLOWS, workflow_runner
 from workflows.client.connection import DATA_CONVERTER
+from workflows.runtime.trace_headers import TraceHeaders
 
 RECORDED = sorted(HISTORIES.glob("*/*.json"))
 # The old sides of changes, each in a directory that names what was different.
@@ -63,14 +64,19 @@ class Replays:
 
 
 @asynccontextmanager
-async def replaying(workflows: Sequence[type]) -> AsyncIterator[Replays]:
+async def replaying(workflows: Sequence[type], interceptors: Sequence[Interceptor] = ()) -> AsyncIterator[Replays]:
     given: asyncio.Queue[WorkflowHistory] = asyncio.Queue()
 
     async def histories() -> AsyncIterator[WorkflowHistory]:
         while True:
             yield await given.get()
 
-    replayer = Replayer(workflows=workflows, workflow_runner=workflow_runner(), data_converter=DATA_CONVERTER)
+    replayer = Replayer(
+        workflows=workflows,
+        workflow_runner=workflow_runner(),
+        data_converter=DATA_CONVERTER,
+        interceptors=interceptors,
+    )
     async with replayer.workflow_replay_iterator(histories()) as results:
         yield Replays(given, results)
 
@@ -78,6 +84,12 @@ async def replaying(workflows: Sequence[type]) -> AsyncIterator[Replays]:
 @pytest.fixture(scope="module")
 async def as_it_is() -> AsyncIterator[Replays]:
     async with replaying(WORKFLOWS) as replays:
+        yield replays
+
+
+@pytest.fixture(scope="module")
+async def traced() -> AsyncIterator[Replays]:
+    async with replaying(WORKFLOWS, [TraceHeaders()]) as replays:
         yield replays
 
 
@@ -96,6 +108,11 @@ async def patched() -> AsyncIterator[Replays]:
 @every_history
 async def test_a_recorded_history_replays(as_it_is: Replays, path: Path) -> None:
     await as_it_is.replay(path)
+
+
+@every_history
+async def test_a_recorded_history_replays_where_runs_are_traced(traced: Replays, path: Path) -> None:
+    await traced.replay(path)
 
 
 @every_history

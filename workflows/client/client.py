@@ -14,6 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from taskforce.core.domain.approvals.update_proofs import ProofKey
 from taskforce.core.domain.errors import Unavailable
 from taskforce.core.interfaces.clock import Clock, utc_now
+from taskforce.core.interfaces.tracing import NO_TRACING, Tracer
 from workflows.client.approvals import ApprovalClient
 from workflows.client.errors import mapped
 from workflows.client.executions import RPC_TIME, WorkflowExecutions
@@ -37,6 +38,7 @@ class WorkflowClient:
         task_queue: The queue that the workers poll.
         proof_key: The key of the gateway's proofs; without it, updates count as signals.
         clock: The time.
+        tracer: Traces starts.
 
     Attributes:
         task_queue: The queue that the workers poll.
@@ -48,10 +50,16 @@ class WorkflowClient:
     """
 
     def __init__(
-        self, client: Client, task_queue: str, proof_key: ProofKey | None = None, clock: Clock = utc_now
+        self,
+        client: Client,
+        task_queue: str,
+        proof_key: ProofKey | None = None,
+        clock: Clock = utc_now,
+        *,
+        tracer: Tracer = NO_TRACING,
     ) -> None:
         self.task_queue = task_queue
-        self._executions = WorkflowExecutions(client, task_queue)
+        self._executions = WorkflowExecutions(client, task_queue, tracer)
         self.runs = RunClient(self._executions)
         self.approvals = ApprovalClient(self._executions, proof_key, clock)
         self.deliveries = DeliveryClient(self._executions)

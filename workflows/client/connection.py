@@ -1,6 +1,7 @@
 """The connection to Temporal, with the data converter of every process."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from temporalio.client import Client
@@ -9,6 +10,9 @@ from temporalio.runtime import Runtime
 from temporalio.service import RPCError, TLSConfig
 
 from taskforce.core.domain.errors import Unavailable
+from taskforce.core.interfaces.tracing import NO_TRACING, Tracer
+from workflows.client.sdk_runtime import sdk_runtime
+from workflows.client.tracing import TracedCalls
 from workflows.runtime.payload_converter import SparsePydantic
 
 DATA_CONVERTER = DataConverter(payload_converter_class=SparsePydantic)
@@ -47,12 +51,18 @@ class TemporalAddress:
         )
 
 
-async def connect(where: TemporalAddress, runtime: Runtime | None = None) -> Client:
+@cache
+def _process_runtime() -> Runtime:
+    return sdk_runtime()
+
+
+async def connect(where: TemporalAddress, runtime: Runtime | None = None, *, tracer: Tracer = NO_TRACING) -> Client:
     """Connects to Temporal.
 
     Args:
         where: Its address.
         runtime: The SDK's runtime; None takes that of the process.
+        tracer: Its current span goes along with what is started.
 
     Raises:
         Unavailable: `temporal_unavailable`.
@@ -64,7 +74,8 @@ async def connect(where: TemporalAddress, runtime: Runtime | None = None) -> Cli
             tls=where.tls_config(),
             api_key=where.api_key,
             data_converter=DATA_CONVERTER,
-            runtime=runtime,
+            runtime=runtime or _process_runtime(),
+            interceptors=[TracedCalls(tracer)] if tracer.on else [],
         )
     except (RuntimeError, RPCError, OSError) as error:
         raise Unavailable(

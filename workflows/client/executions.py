@@ -16,6 +16,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.types import MethodAsyncSingleParam
 
+from taskforce.core.interfaces.tracing import NO_TRACING, Tracer
 from taskforce.core.interfaces.workflows import WorkflowState
 from workflows.client.errors import mapped
 from workflows.runtime import markdown, search_attributes
@@ -34,9 +35,11 @@ class WorkflowExecutions:
     Args:
         client: A connected client.
         task_queue: The queue that the workers poll.
+        tracer: Traces starts.
     """
 
-    def __init__(self, client: Client, task_queue: str) -> None:
+    def __init__(self, client: Client, task_queue: str, tracer: Tracer = NO_TRACING) -> None:
+        self.tracer = tracer
         self.client = client
         self.task_queue = task_queue
 

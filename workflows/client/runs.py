@@ -6,6 +6,7 @@ from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError
 
 from models.messages.runs import RunInput, RunPlan, RunProgress
+from taskforce.core.domain.gen_ai import agent_invoked
 from taskforce.core.domain.runs.run import RunSpec, run_of, workflow_id
 from taskforce.core.interfaces.workflows import Ended, RunWorkflows, WorkflowState
 from workflows.agent_run import AgentRun
@@ -27,14 +28,15 @@ class RunClient(RunWorkflows):
     async def start(self, spec: RunSpec) -> bool:
         """Starts the workflow of a committed run; idempotent."""
         about = {search_attributes.AGENT: spec.agent.agent_id, search_attributes.USER: spec.user_id}
-        return await self._executions.start(
-            AgentRun.run,
-            RunInput(tenant_id=spec.tenant_id, run_id=spec.run_id, plan=RunPlan.of(spec)),
-            workflow_id=workflow_id(spec.tenant_id, spec.run_id),
-            attributes={search_attributes.TENANT: spec.tenant_id, **about},
-            summary=f"{spec.agent.label} for {spec.user_id}",
-            noun="run",
-        )
+        with self._executions.tracer.span(agent_invoked(spec)):
+            return await self._executions.start(
+                AgentRun.run,
+                RunInput(tenant_id=spec.tenant_id, run_id=spec.run_id, plan=RunPlan.of(spec)),
+                workflow_id=workflow_id(spec.tenant_id, spec.run_id),
+                attributes={search_attributes.TENANT: spec.tenant_id, **about},
+                summary=f"{spec.agent.label} for {spec.user_id}",
+                noun="run",
+            )
 
     async def cancel(self, tenant_id: str, run_id: str) -> None:
         """Requests a run's cancellation, which reaches its model call and its tools."""

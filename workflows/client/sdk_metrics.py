@@ -13,10 +13,10 @@ from temporalio.runtime import (
     MetricBuffer,
     MetricBufferDurationFormat,
     Runtime,
-    TelemetryConfig,
 )
 
 from taskforce.core.interfaces.metrics import SdkMetric, SdkValues
+from workflows.client.sdk_runtime import sdk_runtime
 
 ROOM: Final = 200_000
 """Updates between two looks; the SDK drops what comes beyond. A busy worker has some ten thousand in a second."""
@@ -32,7 +32,7 @@ class SdkMetrics:
 
     def __init__(self) -> None:
         self._buffer = MetricBuffer(ROOM, MetricBufferDurationFormat.SECONDS)
-        self.runtime = Runtime(telemetry=TelemetryConfig(metrics=self._buffer, attach_service_name=False))
+        self.runtime = sdk_runtime(self._buffer)
         self._metrics: dict[int, SdkMetric] = {}
         self._held: list[BufferedMetric] = []
 

@@ -7,7 +7,7 @@ from alembic import op
 from models.migrations.indexes import build_index, drop_index
 
 revision = "0034"
-down_revision = "0032"
+down_revision = "0033"
 branch_labels = None
 depends_on = None
 

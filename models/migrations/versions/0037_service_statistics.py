@@ -1,11 +1,13 @@
 """Service statistics: requests, errors and durations of each minute, by what was called and by process."""
 
+from importlib import import_module
+
 from alembic import op
 
 from models.migrations.isolation import isolate
 
 revision = "0037"
-down_revision = "0032"
+down_revision = "0036"
 branch_labels = None
 depends_on = None
 
@@ -27,13 +29,31 @@ CREATE TABLE service_statistics (
 )
 """
 
+# The look for expired rows finds these too, by the same time for all tenants.
+FOUND: str = import_module("models.migrations.versions.0033_bounded_looks").FUNCTION.replace(
+    "CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"
+)
+BRANCH = """        ELSIF kind = 'statistics' THEN
+            expired := EXISTS (
+                SELECT FROM public.service_statistics s
+                WHERE s.tenant_id = tenant AND s.kind IN ('endpoint', 'agent', 'model') AND s.minute < latest
+            );
+        END IF;
+        IF expired THEN
+"""
+FINDS = FOUND.replace("('audit', 'result')", "('audit', 'result', 'statistics')").replace(
+    "        END IF;\n        IF expired THEN\n", BRANCH
+)
+
 
 def upgrade() -> None:
     """Adds the table."""
     op.execute(TABLE)
     isolate("service_statistics", "UPDATE", "DELETE")
+    op.execute(FINDS)
 
 
 def downgrade() -> None:
     """Takes it back."""
+    op.execute(FOUND)
     op.execute("DROP TABLE service_statistics")

@@ -10,14 +10,15 @@ from typing import Final
 
 import structlog
 
-from taskforce.application.sweeps import in_turn, iter_tenants
+from taskforce.application.sweeps import expired_tenants, in_turn
 from taskforce.core.domain.errors import Conflict
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.metering.service_levels import BOUNDS, ServiceKind, ServiceStatistics, is_error_status
 from taskforce.core.interfaces.clock import Clock
+from taskforce.core.interfaces.expired_rows import ExpiredKind, ExpiredRows
 from taskforce.core.interfaces.metrics import Fact, ModelCalled, RequestAnswered, RunEnded
 from taskforce.core.interfaces.repositories.service_statistics import MinuteStatistics
-from taskforce.core.interfaces.store import Store, Tenants
+from taskforce.core.interfaces.store import Store
 
 FLUSH_SECONDS: Final = 5.0
 AT_ONCE: Final = 4
@@ -179,11 +180,11 @@ async def _repeat(log: StatisticsLog, store: Store, seconds: float) -> None:
         await log.flush(store)
 
 
-async def drop_old_statistics(platform: Tenants, store: Store, days: int, now: datetime) -> int:
+async def drop_old_statistics(rows: ExpiredRows, store: Store, days: int, now: datetime) -> int:
     """Drops the statistics of all tenants that are older than some days, a batch of each tenant in turn.
 
     Args:
-        platform: The list of all tenants.
+        rows: Finds the tenants with old statistics.
         store: The tenants' data.
         days: The days for which statistics are kept.
         now: The time, UTC.
@@ -201,7 +202,7 @@ async def drop_old_statistics(platform: Tenants, store: Store, days: int, now: d
             _log.error("statistics.not_dropped", tenant_id=tenant_id, error=type(error).__name__)
             return 0
 
-    return await in_turn([tenant.tenant_id async for tenant in iter_tenants(platform, now)], drop)
+    return await in_turn(await expired_tenants(rows, ExpiredKind.STATISTICS, now, before), drop)
 
 
 def _call(fact: Fact) -> _Call | None:

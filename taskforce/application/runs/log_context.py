@@ -1,5 +1,7 @@
 """Event names and fields of runs in the process's log, as the guide gives them (7.1); no content is logged."""
 
+import structlog
+
 from taskforce.core.domain.runs.run import RunSpec
 
 STARTED = "agent.execution.started"
@@ -16,3 +18,8 @@ def log_context(spec: RunSpec) -> dict[str, str]:
         "agent_id": spec.agent.agent_id,
         "run_id": spec.run_id,
     }
+
+
+def bind_run(spec: RunSpec) -> None:
+    """Adds the fields of a run to every line that this task logs from here on."""
+    structlog.contextvars.bind_contextvars(**log_context(spec))

@@ -11,6 +11,7 @@ from taskforce.application.metering.price_books import PriceBooks
 from taskforce.application.runs.closing_turn import CLOSING, answer_in_words
 from taskforce.application.runs.conversation_window import ConversationWindows, Window
 from taskforce.application.runs.lifecycle import Ended, begin, begun, close_by_reply
+from taskforce.application.runs.log_context import bind_run
 from taskforce.application.runs.model_turn import ModelStepInput, ModelStepResult
 from taskforce.application.runs.run_cache import RunCache
 from taskforce.application.runs.step_cache import Conversations
@@ -105,6 +106,7 @@ class ModelStep:
             Unavailable: `halted`: a kill switch is pulled.
         """
         spec = await self._run_cache.get(turn.tenant_id, turn.run_id)
+        bind_run(spec)
         policy = await self._tool_call_policy.policy(spec)
         try:
             seen = await self._look(spec, turn)

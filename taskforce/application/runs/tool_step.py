@@ -10,7 +10,7 @@ from taskforce.application.metering.price_books import PriceBooks
 from taskforce.application.outages import AttemptControl, store_patiently
 from taskforce.application.runs.answers import answer_to
 from taskforce.application.runs.effects import begun, cut_off, effect_key
-from taskforce.application.runs.log_context import TOOL_EXECUTED, log_context
+from taskforce.application.runs.log_context import TOOL_EXECUTED, bind_run, log_context
 from taskforce.application.runs.observations import observation, store_observations
 from taskforce.application.runs.run_cache import RunCache
 from taskforce.application.runs.step_cache import Conversations
@@ -142,6 +142,7 @@ class ToolStep:
                 away for longer than `OUTCOME_PATIENCE`.
         """
         spec = await self._run_cache.get(ref.tenant_id, ref.run_id)
+        bind_run(spec)
         reply = await self._conversations.reply(ref.tenant_id, ref.run_id, ref.step)
         call = reply.tool_calls[ref.call - 1]
         one = _Attempt(spec, ref, call, self._tools.specs().get(call.name), attempt)

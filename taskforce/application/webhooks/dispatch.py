@@ -12,9 +12,11 @@ from typing import Protocol
 import structlog
 
 from taskforce.application.sweeps import DueSweep
+from taskforce.core.domain.traces import DELIVERY, TENANT
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.due_rows import DueKind, DueRow, DueStore
 from taskforce.core.interfaces.repositories.webhooks import QueuedTenants
+from taskforce.core.interfaces.tracing import NO_TRACING, SpanKind, SpanStart, Tracer
 
 _log = structlog.get_logger(__name__)
 
@@ -48,10 +50,20 @@ class DeliveryDispatcher:
         queued: The tenants.
         start: Starts the workflow of one.
         clock: The time, UTC.
+        tracer: Traces the starts, each in the trace of its event.
     """
 
-    def __init__(self, store: DueStore, queued: QueuedTenants, start: StartDelivery, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: DueStore,
+        queued: QueuedTenants,
+        start: StartDelivery,
+        clock: Clock,
+        *,
+        tracer: Tracer = NO_TRACING,
+    ) -> None:
         self._queued = queued
+        self._tracer = tracer
         self._start = start
         self._clock = clock
         self._due = DueSweep(store, DueKind.DELIVERY_START, self._look, clock=clock)
@@ -75,8 +87,14 @@ class DeliveryDispatcher:
         self._queued.add(*turn.unserved)
 
     async def _look(self, tenant_id: str, row: DueRow) -> bool:
-        await self._start(tenant_id, row.row_id, row.label)
+        with self._tracer.span(_sent(tenant_id, row), parent=self._queued.cause(row.event_id) or ""):
+            await self._start(tenant_id, row.row_id, row.label)
         return True
+
+
+def _sent(tenant_id: str, row: DueRow) -> SpanStart:
+    facts = {TENANT: tenant_id, DELIVERY: row.row_id}
+    return SpanStart(f"send {row.label}", SpanKind.PRODUCER, facts)
 
 
 def _report(error: Exception) -> None:
@@ -84,9 +102,11 @@ def _report(error: Exception) -> None:
 
 
 @asynccontextmanager
-async def starting(store: DueStore, queued: QueuedTenants, start: StartDelivery, clock: Clock) -> AsyncIterator[None]:
+async def starting(
+    store: DueStore, queued: QueuedTenants, start: StartDelivery, clock: Clock, *, tracer: Tracer = NO_TRACING
+) -> AsyncIterator[None]:
     """Runs a `DeliveryDispatcher` in the background until the block ends."""
-    task = asyncio.create_task(DeliveryDispatcher(store, queued, start, clock).go_on())
+    task = asyncio.create_task(DeliveryDispatcher(store, queued, start, clock, tracer=tracer).go_on())
     try:
         yield
     finally:

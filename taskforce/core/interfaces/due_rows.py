@@ -34,10 +34,12 @@ class DueRow:
     Attributes:
         row_id: The id of the run, message, request or delivery.
         label: The event of a delivery; empty for others.
+        event_id: The id of that event; empty for others.
     """
 
     row_id: str
     label: str = ""
+    event_id: str = ""
 
 
 class DueRows(Protocol):

@@ -18,6 +18,7 @@ class ExpiredKind(StrEnum):
     DELIVERY = "delivery"
     REQUEST = "request"
     USAGE = "usage"
+    STATISTICS = "statistics"
 
 
 class ExpiredRows(Protocol):
@@ -28,8 +29,8 @@ class ExpiredRows(Protocol):
 
         Args:
             kind: The kind of rows.
-            at: The time, UTC, from which a setting of the tenant counts; for sealed audit events the time before which
-                the oldest is, for results the time at which they are kept no longer.
+            at: The time, UTC, from which a setting of the tenant counts; for sealed audit events and statistics the
+                time before which the oldest is, for results the time at which they are kept no longer.
 
         Returns:
             The tenants, disabled ones and those that are being deleted too. Some of them may have nothing to erase: it

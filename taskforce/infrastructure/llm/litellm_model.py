@@ -22,6 +22,7 @@ from taskforce.core.interfaces.llm import (
     ModelRequest,
 )
 from taskforce.core.interfaces.tools import ToolSpec
+from taskforce.core.interfaces.tracing import NO_TRACING, Tracer
 from taskforce.infrastructure.llm import offline_demo
 from taskforce.infrastructure.llm.chat_endpoint import ChatEndpoints
 from taskforce.infrastructure.llm.errors import ANOTHER_MODEL_MAY
@@ -55,9 +56,13 @@ class LiteLLMModel:
         api_base: Base URL for every call; None leaves it to the provider's own variable (for example
             `OPENAI_BASE_URL`).
         limits: The bounds of a reply.
+        tracer: Traces the calls.
     """
 
-    def __init__(self, api_base: str | None = None, limits: ReplyLimits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self, api_base: str | None = None, limits: ReplyLimits = DEFAULT_LIMITS, tracer: Tracer = NO_TRACING
+    ) -> None:
+        self._tracer = tracer
         self._api_base = api_base
         self._limits = limits
         self._opened: Future[ModelTransport] | None = None
@@ -135,6 +140,7 @@ class LiteLLMModel:
             api_base=self._api_base,
             clients=BoundedClients.install(litellm),
             too_long=litellm.litellm_core_utils.exception_mapping_utils.ExceptionCheckers.is_error_str_context_window_exceeded,
+            tracer=self._tracer,
         )
 
 

@@ -20,6 +20,8 @@ from taskforce.core.interfaces.llm import (
     ModelReplyInvalid,
     ModelRequest,
 )
+from taskforce.core.interfaces.tracing import NO_TRACING, Tracer
+from taskforce.infrastructure.llm.call_spans import CANCELLED, traced_call
 from taskforce.infrastructure.llm.chat_endpoint import ChatEndpoints, require_sound_key
 from taskforce.infrastructure.llm.chat_format import wire_messages, wire_tools
 from taskforce.infrastructure.llm.errors import (
@@ -53,7 +55,6 @@ from taskforce.infrastructure.llm.reply_stream import BROKEN, ReplyStream
 from taskforce.infrastructure.llm.reply_timer import ReplyLateError, ReplyTimer
 from taskforce.infrastructure.llm.token_estimate import TokenCounter, request_texts
 
-CANCELLED = "cancelled"
 REPLY_INVALID = "model_reply_invalid"
 NUDGE = ChatMessage(
     "user",
@@ -90,6 +91,7 @@ class ModelTransport:
         api_base: Base URL for every model, or None.
         clients: The HTTP clients of LiteLLM's calls.
         too_long: Whether LiteLLM reads a refusal's text as one of a conversation that is too long.
+        tracer: Traces the calls.
     """
 
     litellm: LiteLLM
@@ -102,6 +104,7 @@ class ModelTransport:
     api_base: str | None
     clients: BoundedClients
     too_long: Callable[[str], bool]
+    tracer: Tracer = NO_TRACING
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,8 @@ class ModelCalls:
         for left in reversed(range(MOST_ASKED)):
             timer = ReplyTimer(self.asked.times_of(model), until)
             reply = ReplyStream(self.on_text, offered, self.transport.limits, timer.token)
-            option = await self._try(model, messages, reply, timer, adapts=left > 0)
+            with traced_call(self.transport.tracer, model, self.asked, reply, self.calls, messages=messages):
+                option = await self._try(model, messages, reply, timer, adapts=left > 0)
             if option is None:
                 return reply
             self.transport.refused.add(model, option)

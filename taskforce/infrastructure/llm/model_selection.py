@@ -6,6 +6,7 @@ Pure functions of their arguments that need no LiteLLM: the gateway asks them to
 import re
 from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
+from urllib.parse import unquote
 
 from taskforce.core.domain.errors import Invalid
 
@@ -24,6 +25,7 @@ _LITELLM_NAMES = (
     ("AZURE_API_VERSION", ("AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION")),
 )
 _KEY_VARIABLES = {"azure": "AZURE_OPENAI_API_KEY", "gemini": "GEMINI_API_KEY"}
+_SECRET_HEADER = re.compile(r"(?i)authorization|key|token|secret|password|cookie")
 _SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "PASSWORD")
 
 
@@ -157,7 +159,13 @@ def known_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
         environ: The process's environment.
 
     Returns:
-        Values of variables whose names end like those of secrets, without blanks around them.
+        Values of variables whose names end like those of secrets, without blanks around them, and of such headers in
+        variables like `OTEL_EXPORTER_OTLP_HEADERS`.
     """
-    values = (value.strip() for name, value in environ.items() if name.upper().endswith(_SECRET_ENDINGS))
+    values = [value.strip() for name, value in environ.items() if name.upper().endswith(_SECRET_ENDINGS)]
+    lists = [value for name, value in environ.items() if name.upper().endswith("_HEADERS")]
+    for name, _, value in (pair.partition("=") for one in lists for pair in one.split(",")):
+        if _SECRET_HEADER.search(name):
+            # After `Bearer` or `Basic`, which a text may leave out.
+            values += unquote(value).split()[-1:]
     return tuple(value for value in values if value)

@@ -17,6 +17,8 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from taskforce.core.interfaces.metrics import Fact
+from taskforce.core.interfaces.tracing import NO_TRACING, Tracer
+from taskforce.infrastructure.persistence.statement_spans import statement_span
 
 _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves dialects untyped
 _NUMBER = re.compile(r"\$(\d+)")
@@ -120,14 +122,16 @@ class Connection:
 
     Args:
         driver: The driver's connection, in a transaction.
+        tracer: Traces the statements.
 
     Attributes:
         broken: Whether a write failed; the transaction must not be committed.
         facts: What the transaction adds that the metrics count after its commit.
     """
 
-    def __init__(self, driver: "PoolConnectionProxy[Row]") -> None:
+    def __init__(self, driver: "PoolConnectionProxy[Row]", tracer: Tracer = NO_TRACING) -> None:
         self._driver = driver
+        self._tracer = tracer
         self._later: dict[DeferredWrite, list[object]] = {}
         self.broken = False
         self.facts: list[Fact] = []
@@ -181,7 +185,7 @@ class Connection:
         if self._later and query.beside:
             return await self._with_waiting(send, query, arguments)
         await self.flush()
-        return await send(query.text, *arguments)
+        return await self._traced(send, query.text, arguments)
 
     async def _with_waiting(
         self, send: Callable[..., Awaitable[Result]], query: Query | None, arguments: Sequence[object]
@@ -190,9 +194,16 @@ class Connection:
         before = [argument for one in writes.values() for argument in one]
         # The transaction lacks the waiting writes until they succeed: whoever catches the error must not commit it.
         self.broken = True
-        result = await send(_together(tuple(writes), query), *before, *arguments)
+        result = await self._traced(send, _together(tuple(writes), query), [*before, *arguments])
         self.broken = False
         return result
+
+    async def _traced(self, send: Callable[..., Awaitable[Result]], text: str, arguments: Sequence[object]) -> Result:
+        # Only what a request or an activity does: what sweeps do by themselves would be most of all traces.
+        if not self._tracer.recording:
+            return await send(text, *arguments)
+        with self._tracer.span(statement_span(text)):
+            return await send(text, *arguments)
 
 
 class ReadingConnection(Connection):
@@ -201,10 +212,11 @@ class ReadingConnection(Connection):
     Args:
         driver: The driver's connection, in no transaction.
         tenant_id: The tenant whose rows are read.
+        tracer: Traces the statements.
     """
 
-    def __init__(self, driver: "PoolConnectionProxy[Row]", tenant_id: str) -> None:
-        super().__init__(driver)
+    def __init__(self, driver: "PoolConnectionProxy[Row]", tenant_id: str, tracer: Tracer = NO_TRACING) -> None:
+        super().__init__(driver, tracer)
         self._tenant_id = tenant_id
 
     async def later(self, write: DeferredWrite, values: Mapping[str, object]) -> None:
@@ -220,7 +232,7 @@ class ReadingConnection(Connection):
     ) -> Result:
         query = statement if isinstance(statement, Query) else Query(statement)
         # Outside a transaction no setting lasts, so each statement enters the tenant itself.
-        return await send(query.entering, self._tenant_id, *query.arguments(values))
+        return await self._traced(send, query.entering, [self._tenant_id, *query.arguments(values)])
 
 
 async def prepare(connection: "asyncpg.Connection[Row]") -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,14 @@ from taskforce.core.interfaces.due_rows import DueKind
 from taskforce.core.interfaces.expired_rows import ExpiredKind
 from taskforce.core.interfaces.metrics import FactObserver, Observers
 from taskforce.core.interfaces.repositories.webhooks import QueuedTenants
+from taskforce.core.interfaces.tracing import NO_SPAN, NO_TRACING, Span, SpanStart, Tracer
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
 from taskforce.infrastructure.persistence.connection import Connection, Query, ReadingConnection, Row, prepare
 from taskforce.infrastructure.persistence.platform import PlatformRecords
 from taskforce.infrastructure.persistence.repositories.sweep_leases import NO_TENANT
 from taskforce.infrastructure.persistence.sqlstates import StatementError, translated, unavailable
+from taskforce.infrastructure.persistence.statement_spans import BEGIN, COMMIT
 from taskforce.infrastructure.persistence.tenant_records import TenantRecords
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class Database:
         sealer: Encrypts and decrypts columns; the default can do neither.
         fixed_webhooks: The deployment's own webhooks.
         observer: Learns of committed facts.
+        tracer: Traces statements.
 
     Attributes:
         queued: The tenants for whom this process may have queued webhook deliveries.
@@ -77,8 +80,10 @@ class Database:
         sealer: ColumnSealer | None = None,
         fixed_webhooks: FixedWebhooks | None = None,
         observer: FactObserver | None = None,
+        tracer: Tracer = NO_TRACING,
     ) -> None:
         self.queued = QueuedTenants()
+        self._tracer = tracer
         self._sealer = sealer or ColumnSealer()
         self._fixed = fixed_webhooks or {}
         self._observer = observer or Observers()
@@ -157,6 +162,8 @@ class Database:
         self._observer.observed(tenant_id, records.facts)
         # After the commit: whoever is woken must find the rows.
         if records.deliveries.queued:
+            if (cause := self._tracer.current()) is not None:
+                self.queued.follow(records.deliveries.queued, cause)
             self.queued.add(tenant_id)
 
     @asynccontextmanager
@@ -168,7 +175,7 @@ class Database:
             Unavailable: `database_unavailable` when PostgreSQL does not answer.
         """
         async with _telling(), self._connection() as driver:
-            yield self._records(ReadingConnection(driver, tenant_id), tenant_id)
+            yield self._records(ReadingConnection(driver, tenant_id, self._tracer), tenant_id)
 
     @asynccontextmanager
     async def counting(self, tenant_id: str) -> AsyncIterator[TenantRecords]:
@@ -265,15 +272,20 @@ class Database:
     async def _transaction(self, begin: str) -> AsyncIterator[Connection]:
         async with _telling(), self._connection() as driver:
             try:
-                await driver.execute(begin)
-                connection = Connection(driver)
+                with self._span(BEGIN):
+                    await driver.execute(begin)
+                connection = Connection(driver, self._tracer)
                 yield connection
                 await connection.flush()
             # Cancellation too: a connection with an open transaction must not return to the pool.
             except BaseException:
                 await _roll_back(driver)
                 raise
-            await _commit(driver, connection)
+            with self._span(COMMIT):
+                await _commit(driver, connection)
+
+    def _span(self, start: SpanStart) -> AbstractContextManager[Span]:
+        return self._tracer.span(start) if self._tracer.recording else NO_SPAN
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator["PoolConnectionProxy[Row]"]:

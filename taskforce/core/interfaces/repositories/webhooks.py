@@ -1,7 +1,7 @@
 """The repositories of webhooks and deliveries, and the protocols of their outbound HTTP."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -107,11 +107,16 @@ class Deliveries(Protocol):
         ...
 
 
+CAUSES = 10_000
+"""Events at most of which a process knows in which span they happened, until their deliveries are started."""
+
+
 class QueuedTenants:
     """The tenants for whom this process may have queued deliveries that are not started yet."""
 
     def __init__(self) -> None:
         self._tenants: set[str] = set()
+        self._causes: dict[str, str] = {}
         self._some = asyncio.Event()
 
     def add(self, *tenants: str) -> None:
@@ -119,6 +124,16 @@ class QueuedTenants:
         self._tenants.update(tenants)
         if tenants:
             self._some.set()
+
+    def follow(self, event_ids: Iterable[str], traceparent: str) -> None:
+        """Notes the span in which events happened; the oldest notes are dropped beyond `CAUSES`."""
+        self._causes.update(dict.fromkeys(event_ids, traceparent))
+        while len(self._causes) > CAUSES:
+            del self._causes[next(iter(self._causes))]
+
+    def cause(self, event_id: str) -> str | None:
+        """Returns the `traceparent` of the span in which an event happened; None where this process does not know."""
+        return self._causes.get(event_id)
 
     async def wait(self) -> None:
         """Waits until there are some."""

@@ -28,6 +28,7 @@ class Source:
         rows: Which they are, exactly as in the partial index of the kind, or PostgreSQL does not use it.
         due: The column with the time from which they are due.
         label: The column of their label; empty where they have none.
+        event: The column of the event's id; empty where they have none.
     """
 
     table: sa.Table
@@ -35,6 +36,7 @@ class Source:
     rows: sa.TextClause
     due: str = "sweep_at"
     label: str = ""
+    event: str = ""
 
     @property
     def due_at(self) -> sa.Column[Any]:
@@ -68,7 +70,9 @@ SOURCES: Mapping[DueKind, Source] = {
     DueKind.MESSAGE: Source(_WORDS, "word_id", sa.text("told_at IS NULL")),
     DueKind.REQUEST_START: Source(_REQUESTS, "request_id", _UNSTARTED),
     DueKind.REQUEST_CHECK: Source(_REQUESTS, "request_id", _STARTED),
-    DueKind.DELIVERY_START: Source(_DELIVERIES, "delivery_id", sa.text("status = 'queued'"), label="event"),
+    DueKind.DELIVERY_START: Source(
+        _DELIVERIES, "delivery_id", sa.text("status = 'queued'"), label="event", event="event_id"
+    ),
     DueKind.DELIVERY_CHECK: Source(_DELIVERIES, "delivery_id", sa.text("status = 'pending'")),
     DueKind.USAGE: Source(table(UsageRow), "", sa.text("NOT rolled_up"), due="at"),
 }
@@ -114,8 +118,13 @@ def _claim(source: Source) -> Query:
     # A row that is locked is changed at this moment, or claimed: it can wait for the next look.
     free = sa.func.array(first.with_for_update(skip_locked=True).scalar_subquery())
     claimed = sa.update(source.table).where(where(source.table), source.row_id == sa.any_(free))
-    label = source.table.c[source.label] if source.label else sa.literal_column("''")
-    return Query(_due_again(claimed, source).returning(source.row_id.label("row_id"), label.label("label")))
+    columns = {"row_id": source.key, "label": source.label, "event_id": source.event}
+    told = [_column(source, column).label(name) for name, column in columns.items()]
+    return Query(_due_again(claimed, source).returning(*told))
+
+
+def _column(source: Source, name: str) -> sa.ColumnElement[Any]:
+    return source.table.c[name] if name else sa.literal_column("''")
 
 
 def _postpone(source: Source) -> Query:
@@ -178,7 +187,7 @@ class DueRowRepository(Repository):
         values = {"before": before, "until": until, "most": most}
         await by_index(self._connection)
         rows = await self._connection.all(_CLAIMS[kind], {**self._of(), **values})
-        return [DueRow(row.row_id, row.label) for row in rows]
+        return [DueRow(row.row_id, row.label, row.event_id) for row in rows]
 
     async def postpone(self, kind: DueKind, row_ids: Sequence[str], until: datetime) -> None:
         """Postpones rows that are still of the kind."""

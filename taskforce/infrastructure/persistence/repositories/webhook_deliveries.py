@@ -85,13 +85,13 @@ class DeliveryRepository(Repository):
         fixed: The deployment's own webhooks.
 
     Attributes:
-        queued: Whether a delivery may have been queued that is to be started after the commit.
+        queued: The ids of the events of which deliveries may have been queued that are to be started after the commit.
     """
 
     def __init__(self, connection: Connection, tenant_id: str, fixed: FixedWebhooks) -> None:
         super().__init__(connection, tenant_id)
         self._fixed = fixed
-        self.queued = False
+        self.queued: list[str] = []
 
     async def queue(self, message: WebhookMessage, definition_id: str | None) -> None:
         """Queues a delivery to each webhook that subscribes to the event; written when the transaction ends."""
@@ -100,7 +100,7 @@ class DeliveryRepository(Repository):
         values = {**_happened(message), **times, "status": DeliveryStatus.QUEUED.value}
         chosen = {"of_tenant_id": self._tenant_id, "definition_id": definition_id, "fixed": wanting}
         await self._connection.later(_QUEUE, {"tenant_id": self._tenant_id, **values, **chosen})
-        self.queued = True
+        self.queued.append(message.event_id)
 
     async def add(self, delivery: Delivery) -> None:
         """Queues one delivery."""
@@ -116,7 +116,7 @@ class DeliveryRepository(Repository):
             "redelivery_of": delivery.redelivery_of,
         }
         await self._connection.change(_ADD, {**values, **_happened(delivery.what)})
-        self.queued = True
+        self.queued.append(delivery.what.event_id)
 
     async def get(self, delivery_id: str) -> Delivery | None:
         """Returns one delivery with its attempts."""

@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 
 from taskforce.application.identity.principals import Actor, load_principal, resolve_principal
+from taskforce.application.metering.price_books import PriceBooks
 from taskforce.application.runs.lifecycle import RunLifecycle
 from taskforce.application.runs.run_cache import RunCache
 from taskforce.application.tenants.deletion import TenantErasure
@@ -21,6 +22,7 @@ from taskforce.core.domain.identity.users import UserRecord
 from taskforce.core.domain.tenants.deletion import DeletionOrder, Phase
 from taskforce.core.interfaces.identity import Identity
 from taskforce.infrastructure.config.settings import driver_arguments
+from taskforce.infrastructure.llm.price_map import BundledPrices
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Publisher
 from tests.fixtures import stack as stacks
@@ -108,7 +110,9 @@ async def test_what_somebody_was_still_writing_is_found_and_erased_before_the_re
     await erase(database, home, gone)
     await straggle(postgres, gone)
     async with Publisher(postgres.app) as live:
-        running = RunLifecycle(database, RunCache(database), live, lambda: NOW)
+        running = RunLifecycle(
+            database, RunCache(database), live, lambda: NOW, prices=PriceBooks(BundledPrices(), lambda: NOW)
+        )
         erasure = TenantErasure(
             database,
             database,

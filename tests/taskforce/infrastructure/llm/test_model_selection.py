@@ -124,3 +124,8 @@ def test_secrets_are_known_by_the_names_of_their_variables() -> None:
 def test_the_variable_of_a_key() -> None:
     assert key_variable("openai/gpt-4o") == "OPENAI_API_KEY"
     assert key_variable("azure/mine") == "AZURE_OPENAI_API_KEY"
+
+
+def test_a_credential_among_headers_is_a_secret_and_a_tenants_name_is_none() -> None:
+    headers = "Authorization=Bearer%20abc123,x-api-key=def456 , X-Scope-OrgID=acme"
+    assert known_secrets({"OTEL_EXPORTER_OTLP_HEADERS": headers}) == ("abc123", "def456")

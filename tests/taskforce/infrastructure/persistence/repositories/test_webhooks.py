@@ -147,7 +147,7 @@ async def test_what_is_queued_is_claimed_with_its_event_and_what_has_begun_is_no
     async with database.tenant(hooks.tenant_id) as records:
         await records.deliveries.begin(begun.delivery_id)
         claimed = await records.due_rows.claim(DueKind.DELIVERY_START, NOW + SECOND, NOW + SECOND, 10)
-        assert claimed == [DueRow(waiting.delivery_id, "request_approved")]
+        assert claimed == [DueRow(waiting.delivery_id, "request_approved", waiting.what.event_id)]
 
 
 def fixed(event: str) -> FixedWebhook:
