@@ -40,7 +40,7 @@ async def test_a_mission_is_accepted_with_links_and_a_location(operator: httpx.A
     assert run["models"] == ["offline/demo"]
     assert run["created_at"].endswith("Z")
     assert run["answer"] is run["error"] is run["started_at"] is run["finished_at"] is None
-    assert run["tokens"] == {"input": 0, "output": 0, "cached": 0, "wasted": 0, "total": 0}
+    assert set(run["tokens"].values()) == {0}
 
 
 async def test_the_guides_own_path_answers_too(operator: httpx.AsyncClient) -> None:
@@ -78,7 +78,7 @@ async def test_agent_profile_model_and_limits_can_be_chosen(operator: httpx.Asyn
         ({"mission": "x", "context": []}, 422, "request_invalid"),
         ({"mission": "x", "context": {"much": "y" * 100_001}}, 422, "context_too_large"),
         ({"mission": "x", "tags": {"Team": "x"}}, 422, "tags_invalid"),
-        ({"mission": "x", "tags": {"team": "\x00"}}, 422, "tags_invalid"),
+        ({"mission": "x", "tags": {"team": "\u202e"}}, 422, "tags_invalid"),
         ({"mission": "x", "tags": {f"t{n}": "x" for n in range(11)}}, 422, "tags_invalid"),
         ({"mission": "x", "tags": {"team": 1}}, 422, "request_invalid"),
         ({"mission": "x", "tags": ["team"]}, 422, "request_invalid"),

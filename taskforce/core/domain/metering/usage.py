@@ -24,7 +24,7 @@ class UsageKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ToolResource:
-    """What a tool call has used besides its own execution.
+    """The use of a model or an index by a tool call, besides its own execution.
 
     Attributes:
         kind: `embedding` or `rag_query`.

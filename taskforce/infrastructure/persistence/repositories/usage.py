@@ -15,8 +15,7 @@ from taskforce.infrastructure.persistence.connection import DeferredWrite, Query
 from taskforce.infrastructure.persistence.repository import Repository, storable, storable_json, table, where
 
 _USAGE = table(UsageRow)
-# Compared with a literal, so that the planner sees it.
-OF_MODELS = _USAGE.c.kind == sa.literal_column(f"'{UsageKind.MODEL.value}'")
+OF_MODELS = _USAGE.c.kind == UsageKind.MODEL.value
 ALL_TOKENS = _USAGE.c.input_tokens + _USAGE.c.output_tokens
 _COUNTS = TokenCounts.__slots__
 
