@@ -103,8 +103,7 @@ async def test_the_time_of_a_call_begins_with_its_turn(hanging: Hanging) -> None
     await hanging.begun.wait()
     waiting = asyncio.create_task(process.perform(model(seconds=MOMENT), at_once))
     # All that the call may take is over before its turn comes.
-    await asyncio.sleep(5 * MOMENT)
-    hanging.ends.set()
+    asyncio.get_running_loop().call_later(5 * MOMENT, hanging.ends.set)
     assert (await waiting, await holding) == ("done", "done")
 
 
