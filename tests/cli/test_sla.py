@@ -26,7 +26,7 @@ BURN = {
     "3d": {"availability": 0.4, "latency": None, "alarm": 1.0, "alarming": False},
 }
 EXECUTE = {**SUMS, "kind": "endpoint", "name": "/api/v1/agents/execute", "objective": None, "burn": BURN}
-AGENT = {**SUMS, "kind": "agent", "name": "=cmd\u202e[bold]", "objective": None, "burn": {}}
+AGENT: dict[str, object] = {**SUMS, "kind": "agent", "name": "=cmd\u202e[bold]", "objective": None, "burn": {}}
 REPORT = {**SUMS, "tenant_id": "acme", "since": AT, "until": AT, "items": [EXECUTE, AGENT], "next_cursor": None}
 
 
