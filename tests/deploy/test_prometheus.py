@@ -109,9 +109,13 @@ async def answer(client: httpx.AsyncClient, expr: str) -> list[dict[str, Any]]:
     for variable, value in VARIABLES.items():
         expr = expr.replace(variable, value)
     try:
-        body = (await client.get("/api/v1/query", params={"query": expr})).json()
+        found = await client.get("/api/v1/query", params={"query": expr})
     except httpx.TransportError:
         return []
+    # While it starts.
+    if found.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        return []
+    body = found.json()
     assert body["status"] == "success", (expr, body)
     return list(body["data"]["result"])
 
