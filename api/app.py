@@ -35,6 +35,7 @@ from api.web import problems
 from api.web.middleware import BodyGuard, RequestContext
 from api.web.openapi import EncodedDocument, describe
 from api.web.request_metrics import RequestMetrics, RouteTemplates
+from taskforce.core.interfaces.metrics import Observers
 
 ADMIN = (
     agents,
@@ -83,11 +84,11 @@ class Gateway(FastAPI):
         return self.document.response(request)
 
 
-def create_app(context: GatewayContext) -> Gateway:
+def create_app(context: GatewayContext | None) -> Gateway:
     """Creates the application.
 
     Args:
-        context: What its routes depend on; the caller that opened it closes it.
+        context: What its routes depend on; the caller that opened it closes it. None where no request is served.
     """
     app = Gateway(title="PyTaskforce Enterprise", version=VERSION, description=DESCRIPTION, redirect_slashes=False)
     app.state.context = context
@@ -96,7 +97,9 @@ def create_app(context: GatewayContext) -> Gateway:
     app.add_middleware(BodyGuard)
     app.add_middleware(RequestContext, tracer=context.tracer)
     templates = RouteTemplates((API, GUIDE), lambda: app.openapi()["paths"])
-    app.add_middleware(RequestMetrics, observer=context.observer, templates=templates)
+    # Without a context the application only describes itself.
+    observer = context.observer if isinstance(context, GatewayContext) else Observers()
+    app.add_middleware(RequestMetrics, observer=observer, templates=templates)
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(_routes(), prefix=API)

@@ -10,8 +10,8 @@ from api.auth.caller import Caller, Context
 from api.auth.guard import Allowed
 from api.schemas.sla import ServiceLevelsOut, service_levels_out
 from api.web.pagination import Cursor, Limit, name_cursor, parse_name
-from taskforce.application.reporting.service_levels import Period, report_service_levels
-from taskforce.core.domain.errors import Forbidden, Invalid
+from taskforce.application.reporting.service_levels import Period, report_service_levels, watched_tenant
+from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.metering.service_levels import ServiceKind
 from taskforce.core.interfaces.identity import Permission
 
@@ -49,7 +49,7 @@ async def read_service_levels(
 
     What is newer than a few seconds may be missing. Burn rates are of the windows until now, whatever the period.
     """
-    of_tenant = _tenant(caller, context.rules.platform_tenant, tenant_id)
+    of_tenant = watched_tenant(caller.tenant_id, tenant_id, context.rules.platform_tenant)
     now = context.clock()
     kinds = tuple(ServiceKind) if kind is None else (kind,)
     report = await report_service_levels(
@@ -65,14 +65,6 @@ async def read_service_levels(
     last = report.levels[limit - 1] if len(report.levels) > limit else None
     following = None if last is None else name_cursor(last.kind.value, last.name)
     return service_levels_out(of_tenant, report, limit, following)
-
-
-def _tenant(caller: Caller, platform_tenant: str, asked: str | None) -> str:
-    if asked is None or asked == caller.tenant_id:
-        return caller.tenant_id
-    if caller.tenant_id != platform_tenant:
-        raise Forbidden("permission_denied", "Only the platform's own people see the service levels of other tenants.")
-    return asked
 
 
 def _period(window: Window, since: datetime | None, until: datetime | None, now: datetime) -> Period:

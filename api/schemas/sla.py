@@ -30,7 +30,7 @@ class LatenciesOut(BaseModel):
 
 
 class BurnOut(BaseModel):
-    """How fast an objective's allowance is used up over a window.
+    """The rate at which an objective's allowance is used up over a window.
 
     Attributes:
         availability: By errors; null without an objective for them.

@@ -16,8 +16,8 @@ from taskforce.core.interfaces.metrics import Observers
 from taskforce.infrastructure.metrics.process_metrics import ProcessMetrics
 from taskforce.infrastructure.persistence.database import Database
 from tests.api.gateway import ClientFor, Gateway, assert_problem, execute, serving
+from tests.fixtures.expositions import Samples, samples
 from tests.fixtures.stack import DatabaseUrls
-from tests.taskforce.infrastructure.metrics.test_collector import Samples, samples
 
 LOOPBACK = ("127.0.0.0/8",)
 GOAL = Objective(ServiceKind.ENDPOINT, "/api/v1/*", availability=0.999, latency_seconds=30)

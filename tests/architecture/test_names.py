@@ -31,9 +31,17 @@ GERUNDS = {
 """Words in -ing that are nouns of the field, each with why."""
 
 
+TERMS = {"service_levels", "service_statistics"}
+"""Terms of the field that hold such a word: what is promised to whoever calls, and what it is measured by."""
+
+
 def drawers(paths: Iterable[str]) -> list[str]:
     """Those paths of which a word says nothing."""
-    return [path for path in paths if DRAWERS & set(re.split(r"[/._]", path.lower())) or RIDDLES & set(_parts(path))]
+    return [path for path in paths if DRAWERS & _words(path) or RIDDLES & set(_parts(path))]
+
+
+def _words(path: str) -> set[str]:
+    return set(re.split(r"[/._]", re.sub("|".join(sorted(TERMS)), "", path.lower())))
 
 
 def _parts(path: str) -> list[str]:

@@ -16,10 +16,10 @@ from taskforce.core.interfaces.metrics import Observers
 from taskforce.infrastructure.metrics.process_metrics import ProcessMetrics
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
 from taskforce.infrastructure.persistence.database import Database
+from tests.fixtures.expositions import Samples, samples
 from tests.fixtures.missions import Missions
 from tests.fixtures.scripted_llm import ScriptedLLM, status, text, tool_calls
 from tests.fixtures.stack import MASTER_KEY, PROOF_KEY, DatabaseUrls
-from tests.taskforce.infrastructure.metrics.test_collector import Samples, samples
 from worker import WorkerParts, build_worker
 from workflows.client.client import WorkflowClient
 from workflows.client.connection import TemporalAddress, connect

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.errors import Forbidden, Invalid
 from taskforce.core.domain.metering.service_levels import (
     BURN_WINDOWS,
     Objective,
@@ -48,7 +48,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class BurnRate:
-    """How fast what an objective allows is used up: at 1 by the end of its period, at 2 by the half of it.
+    """The rate at which what an objective allows is used up: at 1 by the end of its period, at 2 by the half of it.
 
     Attributes:
         availability: By errors; None without an objective for them.
@@ -91,6 +91,24 @@ class ServiceLevelReport:
     period: Period
     requests: ServiceStatistics
     levels: Sequence[ServiceLevel]
+
+
+def watched_tenant(own: str, asked: str | None, platform_tenant: str) -> str:
+    """Returns the tenant whose service levels are reported.
+
+    Args:
+        own: The caller's tenant.
+        asked: The tenant that the caller asks for; None for their own.
+        platform_tenant: The tenant whose people see all tenants.
+
+    Raises:
+        Forbidden: `permission_denied`.
+    """
+    if asked is None or asked == own:
+        return own
+    if own != platform_tenant:
+        raise Forbidden("permission_denied", "Only the platform's own people see the service levels of other tenants.")
+    return asked
 
 
 async def report_service_levels(

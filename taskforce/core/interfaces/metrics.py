@@ -229,7 +229,7 @@ class SdkMetric:
 
 @dataclass(frozen=True, slots=True)
 class SdkValues:
-    """What the SDK has recorded for a metric.
+    """Values that the SDK has recorded for a metric.
 
     Attributes:
         metric: The metric.

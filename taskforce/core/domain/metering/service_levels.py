@@ -31,7 +31,7 @@ _FIRST_SERVER_ERROR: Final = 500
 
 
 class ServiceKind(StrEnum):
-    """What is called."""
+    """The kind of what is called."""
 
     ENDPOINT = "endpoint"
     AGENT = "agent"

@@ -10,7 +10,7 @@ from taskforce.core.domain.metering.service_levels import ServiceKind, ServiceSt
 
 @dataclass(frozen=True, slots=True)
 class MinuteStatistics:
-    """What a process has counted within one minute.
+    """Sums that a process has counted within one minute.
 
     Attributes:
         kind: What was called.

@@ -2,10 +2,10 @@
 
 import pytest
 from prometheus_client import generate_latest
-from prometheus_client.parser import text_string_to_metric_families
 
 from taskforce.core.domain.errors import Invalid
 from taskforce.infrastructure.metrics import MetricsCollector, get_metrics_collector
+from tests.fixtures.expositions import samples
 
 GUIDE = """
 from taskforce.infrastructure.metrics import MetricsCollector, get_metrics_collector
@@ -70,15 +70,6 @@ taskforce_http_request_duration_seconds_bucket{endpoint="/api/v1/agents/execute"
 taskforce_http_request_duration_seconds_sum{endpoint="/api/v1/agents/execute",method="POST",status="200",tenant_id="acme-corp"} 1.5
 taskforce_http_request_duration_seconds_count{endpoint="/api/v1/agents/execute",method="POST",status="200",tenant_id="acme-corp"} 1
 """  # noqa: E501 - the guide's lines
-Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-def samples(text: str) -> Samples:
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 def test_guide_6_3_runs_and_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
