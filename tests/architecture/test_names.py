@@ -27,6 +27,7 @@ GERUNDS = {
     "spelling": "how a token is written",
     "sealing": "sealing an audit log is the field's term",
     "shielding": "named after asyncio.shield",
+    "tracing": "distributed tracing is the field's noun",
 }
 """Words in -ing that are nouns of the field, each with why."""
 
