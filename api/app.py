@@ -36,6 +36,7 @@ from api.web.middleware import BodyGuard, RequestContext
 from api.web.openapi import EncodedDocument, describe
 from api.web.request_metrics import RequestMetrics, RouteTemplates
 from taskforce.core.interfaces.metrics import Observers
+from taskforce.core.interfaces.tracing import NO_TRACING
 
 ADMIN = (
     agents,
@@ -95,10 +96,10 @@ def create_app(context: GatewayContext | None) -> Gateway:
     problems.install(app)
     # Added last runs first: RequestContext is outside, so that refused bodies have an id and a log line too.
     app.add_middleware(BodyGuard)
-    app.add_middleware(RequestContext, tracer=context.tracer)
-    templates = RouteTemplates((API, GUIDE), lambda: app.openapi()["paths"])
     # Without a context the application only describes itself.
-    observer = context.observer if isinstance(context, GatewayContext) else Observers()
+    tracer, observer = (NO_TRACING, Observers()) if context is None else (context.tracer, context.observer)
+    app.add_middleware(RequestContext, tracer=tracer)
+    templates = RouteTemplates((API, GUIDE), lambda: app.openapi()["paths"])
     app.add_middleware(RequestMetrics, observer=observer, templates=templates)
     app.include_router(health.router)
     app.include_router(metrics.router)

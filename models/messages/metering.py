@@ -20,7 +20,7 @@ class Rebuild(Message):
 
 
 class RollupOrder(Message):
-    """What a rollup is to do.
+    """Order of a rollup.
 
     Attributes:
         rebuild: A period to rebuild, and nothing else; None for the rollup of all tenants.
@@ -30,7 +30,7 @@ class RollupOrder(Message):
 
 
 class RolledUp(Message):
-    """What a rollup has done, or how far it has come.
+    """Progress of a rollup, or its result.
 
     Attributes:
         records: Usage records that were added to buckets.
@@ -44,7 +44,7 @@ class RolledUp(Message):
 
 
 class MeasuredStorage(Message):
-    """How many tenants' storage was measured, or how far that has come.
+    """Number of tenants whose storage was measured so far.
 
     Attributes:
         tenants: Tenants whose storage was measured now; of the others it was before, on the same day.
@@ -62,7 +62,7 @@ class Rebuilt(Message):
 
 
 class RollupResult(Message):
-    """What a rollup has done, for operators.
+    """Result of a rollup, for operators.
 
     Attributes:
         status: `done`.

@@ -2,7 +2,6 @@
 
 import gc
 from collections.abc import Iterator
-from typing import cast
 
 import httpx
 import pytest
@@ -11,14 +10,11 @@ from fastapi.responses import JSONResponse
 
 from api.__main__ import prepare
 from api.app import Gateway, create_app
-from api.composition import GatewayContext
-
-NOT_OPENED = cast("GatewayContext", None)
 
 
 @pytest.fixture
 def app() -> Iterator[Gateway]:
-    yield create_app(NOT_OPENED)
+    yield create_app(None)
     gc.unfreeze()
 
 

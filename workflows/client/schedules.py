@@ -42,7 +42,7 @@ class ScheduleClient:
 
     @property
     def usage_rollup_id(self) -> str:
-        """The id of the schedule of rollups, which is that of its workflows, too."""
+        """Returns the id of the schedule of rollups, which is that of its workflows, too."""
         return f"usage-rollup:{self._executions.task_queue}"
 
     async def ensure_usage_rollup(self) -> bool:

@@ -31,7 +31,7 @@ class RollupStore(Store, DueTenants, Tenants, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RollupProgress:
-    """How far a rollup has come.
+    """Progress of a rollup.
 
     Attributes:
         records: Usage records that were added to buckets.

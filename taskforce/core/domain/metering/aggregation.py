@@ -114,13 +114,13 @@ class UsageFilter:
 
     @property
     def reads_records(self) -> bool:
-        """Whether only the records themselves tell."""
+        """Returns whether only the records themselves tell."""
         return any(name not in BUCKET_DIMENSIONS for name in self.values)
 
 
 @dataclass(frozen=True)
 class AggregationQuery:
-    """What is asked of usage.
+    """A question about usage.
 
     Attributes:
         which: The usage that is meant.
@@ -149,18 +149,18 @@ class AggregationQuery:
 
     @cached_property
     def bounds(self) -> tuple[datetime, ...]:
-        """The bounds of the steps, UTC."""
+        """Returns the bounds of the steps, UTC."""
         return self.which.period.bounds(self.step, self.zone)
 
     @property
     def groups(self) -> int:
-        """The number of groups that a step may have; the rest of them becomes one group more."""
+        """Returns the number of groups that a step may have; the rest of them becomes one group more."""
         most = max(MOST_GROUPS // (len(self.bounds) - 1), 1)
         return most if self.most is None else min(most, self.most)
 
     @property
     def reads_records(self) -> bool:
-        """Whether it reads the records themselves, which retention may have erased, and not the buckets."""
+        """Returns whether it reads the records themselves, which retention may have erased, and not the buckets."""
         return self.which.reads_records or any(name not in BUCKET_DIMENSIONS for name in self.dimensions)
 
 
@@ -197,17 +197,17 @@ class Aggregation:
 
     @property
     def total(self) -> UsageSums:
-        """The sums of the whole period."""
+        """Returns the sums of the whole period."""
         return sum((group.sums for group in self.groups), UsageSums())
 
     @property
     def truncated(self) -> bool:
-        """Whether some groups are not told one by one."""
+        """Returns whether some groups are not told one by one."""
         return any(group.key is None for group in self.groups)
 
     @property
     def whole(self) -> bool:
-        """Whether all of the period's usage is still known."""
+        """Returns whether all of the period's usage is still known."""
         since = self.whole_since
         return since is None or not self.query.reads_records or since <= self.query.which.period.start
 

@@ -51,7 +51,7 @@ def _looked_at(which: UsageFilter) -> Sequence[sa.ColumnElement[Any]]:
 
 
 def _alone(which: UsageFilter, *, of_run: bool) -> UsageFilter:
-    """Of a run there are few records, and an index leads to them: no others are looked at."""
+    """Keeps the filter by run, which an index serves, or all others."""
     return UsageFilter(which.period, {name: said for name, said in which.values.items() if (name == "run") is of_run})
 
 
