@@ -151,7 +151,7 @@ async def loop_holds() -> AsyncIterator[LoopHolds]:
 
 @pytest.fixture(autouse=True)
 def no_long_holds(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fails a test whose loop was held by work of its own."""
+    """Fails a test in which a worker's work held the loop."""
     yield
     if held := HOLDS.heaviest.pop(request.node.nodeid, None):
         seconds, who = held

@@ -37,6 +37,7 @@ SPECIFIED: Mapping[str, Guard | Unguarded] = {
     "/admin/api-keys": Guard(Permission.USER_MANAGE),
     "/admin/roles": Guard(Permission.ROLE_MANAGE),
     "/admin/policies": Guard(Permission.POLICY_MANAGE),
+    "/admin/usage": Guard(Permission.AUDIT_READ),
     "/admin/prices": Guard(Permission.AUDIT_READ),
     "POST /admin/prices": Guard(Permission.TENANT_MANAGE),
     "DELETE /admin/prices": Guard(Permission.TENANT_MANAGE),

@@ -3,11 +3,10 @@
 import asyncio
 import time
 
-import pytest
 from structlog.testing import capture_logs
 
 from taskforce.infrastructure.loop_watch import EVERY_SECONDS, LONGEST_SECONDS, LoopHold, LoopWatch, watched_loop
-from tests.fixtures.loop_holds import LoopHolds
+from tests.fixtures.loop_holds import LoopHolds, LoopSpy
 
 PLANTED = 3 * LONGEST_SECONDS
 
@@ -90,15 +89,22 @@ def test_only_work_is_held_against_a_test() -> None:
     assert holds.heaviest == {"worked": (0.2, "this")}
 
 
-@pytest.mark.usefixtures("loop_holds")
-async def test_the_sessions_loop_is_watched_and_who_holds_it_is_named(loop_holds: LoopHolds) -> None:
-    before = dict(loop_holds.longest)
-    await turns()
-    hold(at_work=True)
-    await turns()
-    assert loop_holds.longest[loop_holds.current].seconds >= PLANTED - EVERY_SECONDS
-    seconds, who = loop_holds.heaviest.pop(loop_holds.current)
+async def test_who_holds_a_loop_by_guarded_work_is_named() -> None:
+    holds = LoopHolds()
+    with LoopSpy(holds, (__file__,)):
+        await turns()
+        hold(at_work=True)
+        await turns()
+    seconds, who = holds.heaviest[holds.current]
     assert seconds >= PLANTED - 2 * EVERY_SECONDS
     assert __file__ in who
-    # A planted hold is no finding.
-    loop_holds.longest = before
+
+
+async def test_what_a_test_does_itself_is_held_against_nobody() -> None:
+    holds = LoopHolds()
+    with LoopSpy(holds):
+        await turns()
+        hold(at_work=True)
+        await turns()
+    assert holds.longest[holds.current].seconds >= PLANTED - EVERY_SECONDS
+    assert holds.heaviest == {}
