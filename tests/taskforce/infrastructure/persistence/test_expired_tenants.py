@@ -12,12 +12,14 @@ import sqlalchemy as sa
 from taskforce.application.approvals.results import erase_all_old_results
 from taskforce.application.audit.retention import drop_all_expired
 from taskforce.application.audit.sealing import seal_tenant
+from taskforce.application.reporting.service_statistics import StatisticsLog
 from taskforce.application.runs.retention import erase_all_expired
 from taskforce.application.tenants.retention import erase_all_records
 from taskforce.core.domain.approvals.records import RequestResult
 from taskforce.core.domain.runs.run import Ending, RunStatus
 from taskforce.core.domain.tenants.tenant import RecordKind, TenantSettings
 from taskforce.core.interfaces.expired_rows import ExpiredKind, ExpiredRows
+from taskforce.core.interfaces.metrics import ModelCalled
 from taskforce.core.interfaces.store import Store
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.expired_tenants import Among
@@ -46,6 +48,9 @@ async def full(database: Database, tenant_id: str, at: datetime) -> None:
         await records.requests.add(asked)
         kept_until = at + DAYS * DAY
         await records.request_results.begin(RequestResult(asked.approval.request_id, "text/plain", "x", at, kept_until))
+    counted = StatisticsLog(lambda: at)
+    counted.observed(tenant_id, [ModelCalled("gpt-4o", 1.0, 1, 1, 0)])
+    await counted.flush(database)
     await append(database, tenant_id, at)
     await seal_tenant(database, tenant_id)
 
@@ -62,10 +67,11 @@ async def test_a_tenant_is_told_of_once_a_row_of_the_kind_is_old_enough(
         found = await records.tenant.locked()
         assert found is not None
         await records.tenant.save(replace(found, settings=TenantSettings()))
-    at = NOW - DAYS * DAY if kind is ExpiredKind.AUDIT else NOW
+    at = NOW - DAYS * DAY if kind in {ExpiredKind.AUDIT, ExpiredKind.STATISTICS} else NOW
     told = [one.tenant_id for one in await Among(database, old, young, silent).expired_tenants(kind, at)]
-    # Of these two the tenant has no setting.
-    assert told == ([old, silent] if kind in {ExpiredKind.AUDIT, ExpiredKind.RESULT} else [old])
+    # Of these the tenant has no setting.
+    without = {ExpiredKind.AUDIT, ExpiredKind.RESULT, ExpiredKind.STATISTICS}
+    assert told == ([old, silent] if kind in without else [old])
 
 
 class Counted:

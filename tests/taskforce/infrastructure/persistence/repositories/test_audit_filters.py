@@ -1,6 +1,6 @@
 """What is rare in a long log is found by an index, in the order of the pages, behind the tenant's wall."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -58,9 +58,9 @@ async def plan(database: Database, tenant: str, which: AuditFilter, page: Page) 
     async with database.tenant(tenant) as records:
         connection = records.audit._connection
 
-        async def explained(statement: sa.ClauseElement) -> Sequence[Any]:
+        async def explained(statement: sa.ClauseElement, values: Mapping[str, object]) -> Sequence[Any]:
             query = Query(statement)
-            found = await connection._driver.fetch(f"EXPLAIN {query.text}", *query.arguments({}))
+            found = await connection._driver.fetch(f"EXPLAIN {query.text}", *query.arguments(values))
             lines.extend(str(row[0]) for row in found)
             return []
 
