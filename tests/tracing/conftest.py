@@ -7,11 +7,26 @@ from uuid import uuid4
 import pytest
 
 from cli.stack.ports import free_port
+from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
+from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.otlp_receiver import OtlpReceiver, receiving_spans
 from tests.fixtures.scripted_llm import ScriptedLLM
-from tests.fixtures.stack import DatabaseUrls, StackAddress
+from tests.fixtures.stack import MASTER_KEY, DatabaseUrls, StackAddress, own_database
 from tests.fixtures.webhook_receivers import Receiver, receiving
 from tests.tracing.processes import Deployment, deployed
+
+
+@pytest.fixture(scope="module")
+def postgres(stack: StackAddress, worker_id: str) -> DatabaseUrls:
+    # Its own: a deployment's worker takes up whatever runs other tests have left, and they would have the replies.
+    return own_database(stack, f"traced_{worker_id}_{uuid4().hex[:8]}")
+
+
+@pytest.fixture(scope="module")
+async def database(postgres: DatabaseUrls) -> AsyncIterator[Database]:
+    opened = Database(postgres.app, pool_size=5, sealer=ColumnSealer(MASTER_KEY))
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -280,11 +280,12 @@ async def test_the_platform_door_sees_tenants_and_what_is_open_only(
         assert (await connection.execute(sa.text(others))).scalar_one() == 0
         told = "SELECT count(*) FROM run_words WHERE told_at IS NOT NULL"
         assert (await connection.execute(sa.text(told))).scalar_one() == 0
+        summed = "SELECT count(*) FROM usage_records WHERE rolled_up"
+        assert (await connection.execute(sa.text(summed))).scalar_one() == 0
     seen = {table for table, count in counted.items() if count}
     readable = {"tenants", "runs", "run_words", "approvals", "api_keys", "tenant_deletions", "tenant_deletion_phases"}
-    assert (
-        {"tenants", "runs", "approvals"} <= seen <= readable | {"webhook_deliveries", "audit_unsealed", "kill_switches"}
-    )
+    looked_for = {"webhook_deliveries", "audit_unsealed", "kill_switches", "usage_records"}
+    assert {"tenants", "runs", "approvals"} <= seen <= readable | looked_for
 
 
 async def test_the_platform_door_writes_nothing_of_a_tenant(database: Database, bare: AsyncEngine, tenant: str) -> None:
