@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from decimal import Context, Decimal
 from functools import cached_property
+from operator import add, attrgetter
 from typing import Final, Self
 
 from taskforce.core.domain.errors import Invalid
@@ -35,6 +36,7 @@ UNPRICED_KINDS: Final = ("model", "embedding")
 """Kinds of records that have a price; without one they are unpriced."""
 # Python rounds sums to 28 digits by default, and a cost is never rounded before a report is issued.
 _EXACT: Final = Context(prec=100)
+_NOTHING: Final = Decimal()
 _TAG_KEY: Final = re.compile(r"[a-z0-9_.-]{1,64}")
 
 
@@ -80,15 +82,16 @@ class UsageSums:
     def __add__(self, other: Self) -> Self:
         """Returns the sums of both."""
         costs = {
-            currency: _EXACT.add(self.costs.get(currency, Decimal()), other.costs.get(currency, Decimal()))
+            currency: _EXACT.add(self.costs.get(currency, _NOTHING), other.costs.get(currency, _NOTHING))
             for currency in sorted({*self.costs, *other.costs})
         }
-        counts = {name: getattr(self, name) + getattr(other, name) for name in COUNTS}
-        return type(self)(**counts, quantity=_EXACT.add(self.quantity, other.quantity), costs=costs)
+        counts = map(add, _counts(self), _counts(other))
+        return type(self)(*counts, _EXACT.add(self.quantity, other.quantity), costs)
 
 
 COUNTS: Final = tuple(name for name in UsageSums.__dataclass_fields__ if name not in {"quantity", "costs"})
-"""The sums that are whole numbers, by the names of their columns."""
+"""The sums that are whole numbers, by the names of their columns; they stand first in `UsageSums`."""
+_counts = attrgetter(*COUNTS)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
-from decimal import Decimal
+from functools import reduce
 from itertools import groupby
+from operator import add, itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -51,6 +52,7 @@ _PLAN = Query(
 _WHOLE_SINCE = Query(sa.select(_TENANTS.c.usage_whole_since).where(where(_TENANTS)))
 _COST, _QUANTITY, _CURRENCY = "cost", "quantity", "currency"
 _SUMMED = (*COUNTS, _COST, _QUANTITY)
+_counts, _amounts = itemgetter(*COUNTS), itemgetter(_CURRENCY, _COST, _QUANTITY)
 _ONE: sa.ColumnElement[int] = sa.literal_column("1")
 _ZERO: sa.ColumnElement[int] = sa.literal_column("0")
 _NO_TEXT: sa.ColumnElement[str] = sa.literal_column("''", type_=sa.Text())
@@ -132,13 +134,7 @@ _MEASURE = _measure()
 def _aggregation(query: AggregationQuery) -> sa.ClauseElement:
     """Builds the statement: usage by step, dimensions and currency; beyond the most groups of all steps, their sums."""
     names = [f"of_{place}" for place in range(len(query.dimensions))]
-    sources = (
-        [_of_records(query, names)] if query.reads_records else [_of_buckets(query, names), _of_records(query, names)]
-    )
-    facts = sa.union_all(*sources).subquery("facts")
-    by = [facts.c.step, *(facts.c[name] for name in names), facts.c[_CURRENCY]]
-    sums = [_total(facts.c[name]).label(name) for name in _SUMMED]
-    grouped = sa.select(*by, *sums).group_by(*by).cte("grouped")
+    grouped = _grouped(query, names).cte("grouped")
     if not names:
         return sa.select(grouped, sa.false().label("rest")).order_by(grouped.c.step, grouped.c[_CURRENCY])
     ranked = _ranked(grouped, names)
@@ -162,6 +158,20 @@ def _aggregation(query: AggregationQuery) -> sa.ClauseElement:
     )
 
 
+def _grouped(query: AggregationQuery, names: Sequence[str]) -> sa.Select[*tuple[Any, ...]]:
+    """Sums up buckets and records, each on its own first: several processes take part in that, in a union none does."""
+    records = _summed(_of_records(query, names), names)
+    if query.reads_records:
+        return records
+    return _summed(sa.union_all(_summed(_of_buckets(query, names), names), records), names)
+
+
+def _summed(facts: sa.SelectBase, names: Sequence[str]) -> sa.Select[*tuple[Any, ...]]:
+    source = facts.subquery()
+    by = [source.c[name] for name in ("step", *names, _CURRENCY)]
+    return sa.select(*by, *(_total(source.c[name]).label(name) for name in _SUMMED)).group_by(*by)
+
+
 def _ranked(grouped: sa.CTE, names: Sequence[str]) -> sa.CTE:
     """Orders the groups of all steps together: those that cost most first, then by tokens, records and quantity."""
     keys = [grouped.c[name] for name in names]
@@ -172,9 +182,8 @@ def _ranked(grouped: sa.CTE, names: Sequence[str]) -> sa.CTE:
 
 
 def _total(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    # Sums of whole numbers are `numeric`, which takes ten times as long to read.
-    summed = sa.func.sum(column)
-    return summed if column.key in {_COST, _QUANTITY} else sa.cast(summed, sa.BigInteger)
+    # `sum` of bigint keeps and returns what takes several times as long, see migration 0035.
+    return (sa.func.sum if column.key in {_COST, _QUANTITY} else sa.func.total)(column)
 
 
 def _of_buckets(query: AggregationQuery, names: Sequence[str]) -> sa.Select[*tuple[Any, ...]]:
@@ -212,16 +221,13 @@ def _step(query: AggregationQuery, at: sa.ColumnElement[datetime]) -> sa.ColumnE
 
 def _groups(query: AggregationQuery, rows: Iterable[Row]) -> Iterable[UsageGroup]:
     """Yields the groups; the rows of one, by currency, become one."""
-    names = [f"of_{place}" for place in range(len(query.dimensions))]
-
-    def place(row: Row) -> tuple[int, tuple[str, ...] | None]:
-        return row.step, None if row.rest else tuple(row[name] for name in names)
-
-    for (step, key), found in groupby(rows, place):
-        sums = sum((_sums(row) for row in found), UsageSums())
-        yield UsageGroup(query.bounds[step - 1], query.bounds[step], key, sums)
+    # Named values and not attributes: there may be many thousands of rows, and an attribute is looked up by Python code.
+    place = itemgetter("step", "rest", *(f"of_{place}" for place in range(len(query.dimensions))))
+    for (step, rest, *key), found in groupby(rows, place):
+        sums = reduce(add, map(_sums, found))
+        yield UsageGroup(query.bounds[step - 1], query.bounds[step], None if rest else tuple(key), sums)
 
 
 def _sums(row: Row) -> UsageSums:
-    costs: Mapping[str, Decimal] = {row.currency: row.cost} if row.currency else {}
-    return UsageSums(**{name: int(row[name]) for name in COUNTS}, quantity=row.quantity, costs=costs)
+    currency, cost, quantity = _amounts(row)
+    return UsageSums(*_counts(row), quantity, {currency: cost} if currency else {})
