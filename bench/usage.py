@@ -41,6 +41,7 @@ FROM (SELECT number, number * 79 % 200 AS person, gen_random_uuid() AS run_id
      (SELECT step, 0 AS call, CASE WHEN step = 0 THEN 'run' ELSE 'model' END AS kind FROM generate_series(0, 5) step
       UNION ALL SELECT step, 1, 'tool' FROM generate_series(1, 4) step) c
 """
+_SETTLE = "UPDATE tenants SET settings = settings || jsonb_build_object('time_zone', $2::text) WHERE tenant_id = $1"
 _COUNT = "SELECT count(*) FROM usage_records WHERE tenant_id = $1 AND at >= $2 AND at < $3"
 Ask = Callable[[TenantRecords], Awaitable[object]]
 
@@ -108,10 +109,11 @@ async def measure_usage(stack: BenchStack, runs: int, rounds: int, say: Say) -> 
     admin = await asyncpg.connect(stack.admin_url)
     try:
         say(f"making {records:,} usage records")
+        await admin.execute(_SETTLE, TENANT, _ZONE.key)
         await admin.execute(_FILL, TENANT, runs, _START, timeout=600)
         await admin.execute("VACUUM ANALYZE usage_records", timeout=600)
         rolled = await _rolled_up(stack, records, say)
-        for table in ("usage_records", "usage_buckets"):
+        for table in ("usage_records", "usage_buckets", "usage_days"):
             await admin.execute(f"VACUUM ANALYZE {table}", timeout=600)
         buckets = await admin.fetchval("SELECT count(*) FROM usage_buckets WHERE tenant_id = $1", TENANT)
         taken: dict[str, list[float]] = {what: [] for what in (COUNT, *ASKED)}

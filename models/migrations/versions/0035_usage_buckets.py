@@ -1,4 +1,4 @@
-"""Usage is summed up by quarters of an hour, each record exactly once, and can be summed up anew."""
+"""Usage is summed up by quarters of an hour and by days, each record exactly once, and can be summed up anew."""
 
 from importlib import import_module
 
@@ -37,15 +37,27 @@ KEY = ("tenant_id", "bucket", *DIMENSIONS)
 
 # What each report reads stands first, and numbers before texts: columns behind texts of any length take longer to read,
 # and a report reads very many rows.
-TABLE = f"""
-CREATE TABLE usage_buckets (
-    bucket timestamptz NOT NULL CHECK (bucket = date_bin('15 minutes', bucket, '2000-01-01Z')),
+_COLUMNS = f"""
     {", ".join(f"{name} bigint NOT NULL" for name in COUNTS)},
     tenant_id text NOT NULL REFERENCES tenants,
     currency text NOT NULL,
     {", ".join(f"{name} numeric NOT NULL" for name in AMOUNTS)},
     {", ".join(f"{name} text NOT NULL" for name in DIMENSIONS if name != "currency")},
+"""
+TABLE = f"""
+CREATE TABLE usage_buckets (
+    bucket timestamptz NOT NULL CHECK (bucket = date_bin('15 minutes', bucket, '2000-01-01Z')),
+    {_COLUMNS}
     PRIMARY KEY ({", ".join(KEY)})
+)
+"""
+DAY_KEY = ("tenant_id", "day", *DIMENSIONS)
+# The same once more by days of the tenant's time zone, several times fewer rows: of the zone in `tenants.usage_zone`.
+DAYS = f"""
+CREATE TABLE usage_days (
+    day date NOT NULL,
+    {_COLUMNS}
+    PRIMARY KEY ({", ".join(DAY_KEY)})
 )
 """
 
@@ -58,17 +70,40 @@ CREATE AGGREGATE public.total(bigint) (
 """
 TOTAL_NAME = "public.total(bigint)"
 
-_FROM = "date_bin('15 minutes', u.at, '2000-01-01Z')"
 _VALUES = ", ".join([f"u.{name}" if name in REQUIRED else f"coalesce(u.{name}, '')" for name in DIMENSIONS])
-_SUMMED = f"""
-        INSERT INTO public.usage_buckets AS b (tenant_id, bucket, {", ".join(DIMENSIONS)}, {", ".join(SUMS)})
-        SELECT u.tenant_id, {_FROM}, {_VALUES},
+_GROUPS = ", ".join(str(place) for place in range(1, len(KEY) + 1))
+_INSERT = "        INSERT INTO public.%s AS b (tenant_id, %s, " + f"{', '.join(DIMENSIONS)}, {', '.join(SUMS)})"
+_SELECT = f"""
+        SELECT u.tenant_id, %s, {_VALUES},
             {", ".join(f"sum({value})" for value in SUMS.values())}
         FROM %s u %s
-        GROUP BY 1, 2, {", ".join(str(place) for place in range(3, len(KEY) + 1))}
-        ORDER BY 1, 2, {", ".join(str(place) for place in range(3, len(KEY) + 1))}
+        GROUP BY {_GROUPS}
+        ORDER BY {_GROUPS}
 """
 _ADDED = ", ".join(f"{name} = b.{name} + excluded.{name}" for name in SUMS)
+_SUMMED = _INSERT % ("usage_buckets", "bucket") + _SELECT.replace(
+    "%s", "date_bin('15 minutes', u.at, '2000-01-01Z')", 1
+)
+_SINCE = "WHERE (u.at AT TIME ZONE zone)::date >= days_since"
+_SUMMED_BY_DAY = _INSERT % ("usage_days", "day") + _SELECT.replace("%s", "(u.at AT TIME ZONE zone)::date", 1)
+_DAY = "(u.bucket AT TIME ZONE zone)::date"
+_ON_DAY = f"""
+            AND u.bucket >= earlier::timestamptz - interval '2 days'
+            AND u.bucket < earlier::timestamptz + interval '3 days' AND {_DAY} = earlier"""
+_TOUCHED = (
+    "%s BETWEEN greatest((since AT TIME ZONE zone)::date, days_since) "
+    "AND ((until - interval '1 us') AT TIME ZONE zone)::date"
+)
+_NEAR = f"""
+            AND u.bucket >= since - interval '2 days' AND u.bucket < until + interval '2 days'
+            AND {_TOUCHED % _DAY}"""
+_DAYS_OF_BUCKETS = f"""{_INSERT % ("usage_days", "day")}
+        SELECT u.tenant_id, {_DAY}, {", ".join(f"u.{name}" for name in DIMENSIONS)},
+            {", ".join(f"sum(u.{name})" for name in SUMS)}
+        FROM public.usage_buckets u
+        WHERE u.tenant_id = tenant %s
+        GROUP BY {_GROUPS}
+"""
 
 # The application changes neither records nor buckets: what was used could be made to vanish. It serves the tenant of
 # the transaction only, for row-level security is forced on the owner too. Marking and adding are one statement:
@@ -79,9 +114,14 @@ CREATE FUNCTION public.roll_up_usage(most integer) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tenant CONSTANT text := current_setting('app.tenant_id', true);
+    zone text;
+    days_since date;
     taken bigint;
 BEGIN
+    PERFORM public.follow_usage_zone();
     PERFORM pg_advisory_xact_lock_shared(hashtextextended('usage:' || tenant, 0));
+    -- Of what is committed now: nobody changes it while this transaction holds the lock.
+    SELECT t.usage_zone, t.usage_days_since INTO zone, days_since FROM public.tenants t WHERE t.tenant_id = tenant;
     IF EXISTS (SELECT FROM public.tenants t WHERE t.tenant_id = tenant AND t.status = 'deleting') THEN
         RETURN 0;
     END IF;
@@ -98,6 +138,8 @@ BEGIN
         RETURNING r.*
     ), added AS ({_SUMMED % ("marked", "")}
         ON CONFLICT ({", ".join(KEY)}) DO UPDATE SET {_ADDED}
+    ), added_by_day AS ({_SUMMED_BY_DAY % ("marked", _SINCE)}
+        ON CONFLICT ({", ".join(DAY_KEY)}) DO UPDATE SET {_ADDED}
     )
     SELECT count(*) INTO taken FROM marked;
     RETURN taken;
@@ -106,6 +148,77 @@ $$
 """
 ROLL_UP_NAME = "public.roll_up_usage(integer)"
 
+# Days begin elsewhere once the tenant's time zone is another one. From then on they are those of the new zone; earlier
+# ones are made of the buckets one at a call, while nobody rolls up, so that no call takes long, and `usage_days_since`
+# says how far that has come. A zone that the server does not know changes nothing.
+FOLLOW = f"""
+CREATE FUNCTION public.follow_usage_zone() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant CONSTANT text := current_setting('app.tenant_id', true);
+    zone text;
+    before text;
+    since date;
+    earlier date;
+BEGIN
+    SELECT coalesce(t.settings->>'time_zone', 'UTC'), t.usage_zone, t.usage_days_since INTO zone, before, since
+        FROM public.tenants t WHERE t.tenant_id = tenant AND t.status <> 'deleting';
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    BEGIN
+        PERFORM now() AT TIME ZONE zone;
+    EXCEPTION WHEN invalid_parameter_value THEN
+        zone := coalesce(before, 'UTC');
+    END;
+    IF zone = before AND since = '-infinity' THEN
+        RETURN;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('usage:' || tenant, 0));
+    SELECT t.usage_zone, t.usage_days_since INTO before, since FROM public.tenants t WHERE t.tenant_id = tenant;
+    IF zone IS DISTINCT FROM before THEN
+        SELECT coalesce((max(b.bucket) AT TIME ZONE zone)::date + 1, '-infinity') INTO since
+            FROM public.usage_buckets b WHERE b.tenant_id = tenant;
+        DELETE FROM public.usage_days d WHERE d.tenant_id = tenant AND d.day >= since;
+        UPDATE public.tenants t SET usage_zone = zone, usage_days_since = since WHERE t.tenant_id = tenant;
+    ELSIF since > '-infinity' THEN
+        SELECT coalesce((max(b.bucket) AT TIME ZONE zone)::date, '-infinity') INTO earlier
+            FROM public.usage_buckets b
+            WHERE b.tenant_id = tenant AND b.bucket < since::timestamptz + interval '2 days'
+            AND (b.bucket AT TIME ZONE zone)::date < since;
+        DELETE FROM public.usage_days d WHERE d.tenant_id = tenant AND d.day >= earlier AND d.day < since;
+        IF earlier > '-infinity' THEN
+{_DAYS_OF_BUCKETS % _ON_DAY};
+        END IF;
+        UPDATE public.tenants t SET usage_days_since = earlier WHERE t.tenant_id = tenant;
+    END IF;
+END
+$$
+"""
+FOLLOW_NAME = "public.follow_usage_zone()"
+
+# What is not recorded one by one has a bucket alone, which the application adds itself.
+OTHERS = f"""
+CREATE FUNCTION public.usage_day_of_bucket() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended('usage:' || NEW.tenant_id, 0));
+{_INSERT % ("usage_days", "day")}
+        SELECT t.tenant_id, (NEW.bucket AT TIME ZONE t.usage_zone)::date,
+            {", ".join(f"NEW.{name}" for name in (*DIMENSIONS, *SUMS))}
+        FROM public.tenants t WHERE t.tenant_id = NEW.tenant_id
+            AND (NEW.bucket AT TIME ZONE t.usage_zone)::date >= t.usage_days_since
+        ON CONFLICT ({", ".join(DAY_KEY)}) DO UPDATE SET {_ADDED};
+    RETURN NULL;
+END
+$$
+"""
+OTHERS_NAME = "public.usage_day_of_bucket()"
+TRIGGER = f"""
+CREATE TRIGGER day_of_bucket AFTER INSERT ON usage_buckets
+FOR EACH ROW WHEN (NEW.kind IN ('storage', 'api')) EXECUTE FUNCTION {OTHERS_NAME}
+"""
+
 # Nobody rolls up meanwhile, so that each record is in the buckets that go or among those that are added later. Where
 # retention has erased records, their sums would be lost: it says nothing then.
 REBUILD = f"""
@@ -113,6 +226,8 @@ CREATE FUNCTION public.rebuild_usage(since timestamptz, until timestamptz) RETUR
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tenant CONSTANT text := current_setting('app.tenant_id', true);
+    zone text;
+    days_since date;
     summed bigint;
 BEGIN
     IF EXISTS (SELECT FROM unnest(ARRAY[since, until]) b WHERE b <> date_bin('15 minutes', b, '2000-01-01Z')) THEN
@@ -137,6 +252,9 @@ BEGIN
         RETURNING b.records
     )
     SELECT coalesce(sum(a.records), 0) INTO summed FROM added a;
+    SELECT t.usage_zone, t.usage_days_since INTO zone, days_since FROM public.tenants t WHERE t.tenant_id = tenant;
+    DELETE FROM public.usage_days d WHERE d.tenant_id = tenant AND {_TOUCHED % "d.day"};
+    {_DAYS_OF_BUCKETS % _NEAR};
     RETURN summed;
 END
 $$
@@ -155,27 +273,47 @@ NOTED = """        PERFORM pg_advisory_xact_lock_shared(hashtextextended('usage:
 """
 
 
+FUNCTIONS = {
+    TOTAL_NAME: TOTAL,
+    FOLLOW_NAME: FOLLOW,
+    ROLL_UP_NAME: ROLL_UP,
+    REBUILD_NAME: REBUILD,
+    OTHERS_NAME: OTHERS,
+}
+
+
 def upgrade() -> None:
-    """Makes the table, and the functions for the application alone."""
+    """Makes the tables, and the functions for the application alone."""
     op.execute(TABLE)
+    op.execute(DAYS)
     isolate("usage_buckets")
+    isolate("usage_days")
+    op.execute(f"REVOKE INSERT ON usage_days FROM {APP_ROLE}")
     open_to_platform("usage_records", only="NOT rolled_up")
-    op.execute("ALTER TABLE tenants ADD COLUMN usage_whole_since timestamptz")
-    for name, function in {TOTAL_NAME: TOTAL, ROLL_UP_NAME: ROLL_UP, REBUILD_NAME: REBUILD}.items():
+    op.execute(
+        "ALTER TABLE tenants ADD COLUMN usage_whole_since timestamptz, "
+        "ADD COLUMN usage_zone text, ADD COLUMN usage_days_since date"
+    )
+    for name, function in FUNCTIONS.items():
         op.execute(function)
         op.execute(f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC")
-        op.execute(f"GRANT EXECUTE ON FUNCTION {name} TO {APP_ROLE}")
+        if name != OTHERS_NAME:
+            op.execute(f"GRANT EXECUTE ON FUNCTION {name} TO {APP_ROLE}")
+    op.execute(TRIGGER)
     op.execute(_noting(ERASE))
 
 
 def downgrade() -> None:
     """Takes it back; retention erases usage records without looking at buckets."""
     op.execute(ERASE)
-    for name in (ROLL_UP_NAME, REBUILD_NAME):
-        op.execute(f"DROP FUNCTION {name}")
-    op.execute(f"DROP AGGREGATE {TOTAL_NAME}")
-    op.execute("ALTER TABLE tenants DROP COLUMN usage_whole_since")
+    op.execute("DROP TRIGGER day_of_bucket ON usage_buckets")
+    for name in FUNCTIONS:
+        op.execute(f"DROP ROUTINE {name}")
+    op.execute(
+        "ALTER TABLE tenants DROP COLUMN usage_whole_since, DROP COLUMN usage_zone, DROP COLUMN usage_days_since"
+    )
     op.execute("DROP POLICY platform_reads ON usage_records")
+    op.execute("DROP TABLE usage_days")
     op.execute("DROP TABLE usage_buckets")
 
 

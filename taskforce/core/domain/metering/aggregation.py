@@ -10,7 +10,7 @@ from operator import add, attrgetter
 from typing import Final, Self
 
 from taskforce.core.domain.errors import Invalid
-from taskforce.core.domain.metering.periods import Period, TimeStep
+from taskforce.core.domain.metering.periods import CalendarDays, Period, TimeStep
 
 BUCKET_DIMENSIONS: Final[Mapping[str, str]] = {
     "user": "user_id",
@@ -85,12 +85,12 @@ class UsageSums:
             currency: _EXACT.add(self.costs.get(currency, _NOTHING), other.costs.get(currency, _NOTHING))
             for currency in sorted({*self.costs, *other.costs})
         }
-        counts = map(add, _counts(self), _counts(other))
-        return type(self)(*counts, _EXACT.add(self.quantity, other.quantity), costs)
+        counts = dict(zip(COUNTS, map(add, _counts(self), _counts(other)), strict=True))
+        return type(self)(**counts, quantity=_EXACT.add(self.quantity, other.quantity), costs=costs)
 
 
 COUNTS: Final = tuple(name for name in UsageSums.__dataclass_fields__ if name not in {"quantity", "costs"})
-"""The sums that are whole numbers, by the names of their columns; they stand first in `UsageSums`."""
+"""The sums that are whole numbers, by the names of their columns."""
 _counts = attrgetter(*COUNTS)
 
 
@@ -165,6 +165,13 @@ class AggregationQuery:
     def reads_records(self) -> bool:
         """Returns whether it reads the records themselves, which retention may have erased, and not the buckets."""
         return self.which.reads_records or any(name not in BUCKET_DIMENSIONS for name in self.dimensions)
+
+    @cached_property
+    def days(self) -> CalendarDays | None:
+        """Returns the whole days of the time zone that its steps consist of; None where the buckets have to tell."""
+        if self.reads_records or self.step in {TimeStep.QUARTER, TimeStep.HOUR}:
+            return None
+        return self.which.period.days(self.zone)
 
 
 @dataclass(frozen=True, slots=True)

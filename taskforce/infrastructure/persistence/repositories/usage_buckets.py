@@ -1,7 +1,7 @@
 """Repository of usage buckets in PostgreSQL: usage summed up by 15 minutes, and aggregations of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from functools import reduce
 from itertools import groupby
 from operator import add, itemgetter
@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from models.tables.runs import RunFileRow, RunResultRow, TranscriptRow
 from models.tables.tenants import TenantRow
 from models.tables.usage import UsageRow
-from models.tables.usage_buckets import UsageBucketRow
+from models.tables.usage_buckets import UsageBucketRow, UsageDayRow
 from taskforce.core.domain.metering.aggregation import (
     BUCKET_DIMENSIONS,
     COUNTS,
@@ -24,7 +24,7 @@ from taskforce.core.domain.metering.aggregation import (
     UsageGroup,
     UsageSums,
 )
-from taskforce.core.domain.metering.periods import Period, TimeStep
+from taskforce.core.domain.metering.periods import BUCKET, CalendarDays, Period, TimeStep
 from taskforce.core.domain.metering.usage_records import RecordPage, RecordPlace
 from taskforce.infrastructure.persistence.connection import Query, Row
 from taskforce.infrastructure.persistence.repositories.usage_records import (
@@ -37,7 +37,7 @@ from taskforce.infrastructure.persistence.repositories.usage_records import (
 from taskforce.infrastructure.persistence.repository import Repository, table, where
 
 DAY_HOURS = 24
-_BUCKETS, _RECORDS, _TENANTS = table(UsageBucketRow), table(UsageRow), table(TenantRow)
+_BUCKETS, _DAYS, _RECORDS, _TENANTS = table(UsageBucketRow), table(UsageDayRow), table(UsageRow), table(TenantRow)
 _FILES, _RESULTS, _TRANSCRIPTS = table(RunFileRow), table(RunResultRow), table(TranscriptRow)
 _ROLL_UP = Query(sa.text("SELECT roll_up_usage(:most)"))
 _REBUILD = Query(sa.text("SELECT rebuild_usage(:since, :until)"))
@@ -159,11 +159,55 @@ def _aggregation(query: AggregationQuery) -> sa.ClauseElement:
 
 
 def _grouped(query: AggregationQuery, names: Sequence[str]) -> sa.Select[*tuple[Any, ...]]:
-    """Sums up buckets and records, each on its own first: several processes take part in that, in a union none does."""
+    """Sums up each table on its own first: several processes take part in that, in a union none does."""
     records = _summed(_of_records(query, names), names)
     if query.reads_records:
         return records
-    return _summed(sa.union_all(_summed(_of_buckets(query, names), names), records), names)
+    sources = [_summed(each, names) for each in _sources(query, names)]
+    return _summed(sa.union_all(*sources, records), names)
+
+
+def _sources(query: AggregationQuery, names: Sequence[str]) -> Iterable[sa.Select[*tuple[Any, ...]]]:
+    """Yields what to read of days and of buckets: whole days by the day, as long as the tenant's days are the same."""
+    period, days, at = query.which.period, query.days, _BUCKETS.c.bucket
+
+    def buckets(start: datetime, end: datetime) -> sa.Select[*tuple[Any, ...]]:
+        within_bounds = (at >= sa.literal(start, at.type), at < sa.literal(end, at.type))
+        return _of_sums(query, names, _BUCKETS, _step(query, at)).where(*within_bounds)
+
+    if days is None:
+        yield buckets(period.start, period.end)
+        return
+    same = _same_days(days)
+    day = _DAYS.c.day
+    yield _of_sums(query, names, _DAYS, _step_of_day(query)).where(
+        same, day >= sa.literal(days.first, day.type), day <= sa.literal(days.last, day.type)
+    )
+    yield buckets(days.start, days.end).where(~same)
+    for start, end in ((period.start, days.start), (days.end, period.end)):
+        if start < end:
+            yield buckets(start, end)
+
+
+def _same_days(days: CalendarDays) -> sa.ColumnElement[bool]:
+    """Builds the condition that days are kept of this time zone, and that PostgreSQL knows its clocks as we do."""
+    zone = sa.literal(days.zone, sa.Text())
+
+    def date_of(moment: datetime) -> sa.ColumnElement[date]:
+        # The zone of the row: of constants PostgreSQL would find the date before it compares, and fail for a zone that
+        # it does not know.
+        return sa.cast(sa.func.timezone(_TENANTS.c.usage_zone, sa.literal(moment, _BUCKETS.c.bucket.type)), sa.Date)
+
+    bounds = (
+        (days.start, days.first),
+        (days.start - BUCKET, days.first - timedelta(days=1)),
+        (days.end - BUCKET, days.last),
+        (days.end, days.last + timedelta(days=1)),
+    )
+    agree = (date_of(moment) == sa.literal(day, sa.Date()) for moment, day in bounds)
+    since = _TENANTS.c.usage_days_since <= sa.literal(days.first, sa.Date())
+    found = sa.select(sa.and_(_TENANTS.c.usage_zone == zone, since, *agree)).where(where(_TENANTS)).scalar_subquery()
+    return sa.func.coalesce(found, sa.false())
 
 
 def _summed(facts: sa.SelectBase, names: Sequence[str]) -> sa.Select[*tuple[Any, ...]]:
@@ -186,18 +230,18 @@ def _total(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     return (sa.func.sum if column.key in {_COST, _QUANTITY} else sa.func.total)(column)
 
 
-def _of_buckets(query: AggregationQuery, names: Sequence[str]) -> sa.Select[*tuple[Any, ...]]:
-    period, at = query.which.period, _BUCKETS.c.bucket
-    dimensions = [_BUCKETS.c[BUCKET_DIMENSIONS[name]] for name in query.dimensions]
+def _of_sums(
+    query: AggregationQuery, names: Sequence[str], source: sa.Table, step: sa.ColumnElement[int]
+) -> sa.Select[*tuple[Any, ...]]:
+    dimensions = [source.c[BUCKET_DIMENSIONS[name]] for name in query.dimensions]
     chosen = [
-        _BUCKETS.c[BUCKET_DIMENSIONS[name]] == sa.any_(texts(values)) for name, values in query.which.values.items()
+        source.c[BUCKET_DIMENSIONS[name]] == sa.any_(texts(values)) for name, values in query.which.values.items()
     ]
     return sa.select(
-        _step(query, at),
+        step,
         *(value.label(name) for name, value in zip(names, dimensions, strict=True)),
-        _BUCKETS.c[_CURRENCY],
-        *(_BUCKETS.c[name] for name in _SUMMED),
-    ).where(where(_BUCKETS), at >= sa.literal(period.start, at.type), at < sa.literal(period.end, at.type), *chosen)
+        *(source.c[name] for name in (_CURRENCY, *_SUMMED)),
+    ).where(where(source), *chosen)
 
 
 def _of_records(query: AggregationQuery, names: Sequence[str]) -> sa.Select[*tuple[Any, ...]]:
@@ -219,9 +263,16 @@ def _step(query: AggregationQuery, at: sa.ColumnElement[datetime]) -> sa.ColumnE
     return sa.func.width_bucket(at, sa.literal(list(query.bounds), ARRAY(at.type))).label("step")
 
 
+def _step_of_day(query: AggregationQuery) -> sa.ColumnElement[int]:
+    if query.step is TimeStep.NONE:
+        return _ONE.label("step")
+    days = [bound.astimezone(query.zone).date() for bound in query.bounds]
+    return sa.func.width_bucket(_DAYS.c.day, sa.literal(days, ARRAY(sa.Date()))).label("step")
+
+
 def _groups(query: AggregationQuery, rows: Iterable[Row]) -> Iterable[UsageGroup]:
     """Yields the groups; the rows of one, by currency, become one."""
-    # Named values and not attributes: there may be many thousands of rows, and an attribute is looked up by Python code.
+    # Items and not attributes, which Python code looks up: there may be many thousands of rows.
     place = itemgetter("step", "rest", *(f"of_{place}" for place in range(len(query.dimensions))))
     for (step, rest, *key), found in groupby(rows, place):
         sums = reduce(add, map(_sums, found))
@@ -230,4 +281,5 @@ def _groups(query: AggregationQuery, rows: Iterable[Row]) -> Iterable[UsageGroup
 
 def _sums(row: Row) -> UsageSums:
     currency, cost, quantity = _amounts(row)
-    return UsageSums(*_counts(row), quantity, {currency: cost} if currency else {})
+    counts = dict(zip(COUNTS, _counts(row), strict=True))
+    return UsageSums(**counts, quantity=quantity, costs={currency: cost} if currency else {})
