@@ -61,6 +61,8 @@ async def serving(parts: GatewayContext, limits: HttpLimits = DEFAULTS) -> Async
     yield Gateway(f"http://127.0.0.1:{port}", app, parts, server)
     server.should_exit = True
     await task
+    # Its own, also of parts that were replaced: what it could not write it would try again beside all other tests.
+    await parts.failed_sign_ins.aclose()
 
 
 async def execute(client: httpx.AsyncClient, mission: str = "Say hello.", **more: object) -> dict[str, Any]:
