@@ -41,7 +41,6 @@ async def gateway_parts(database: Database, postgres: DatabaseUrls, temporal: Cl
             sign_in_limit=SignInLimit(Rate.per_minute(1_000_000)),
         )
         yield parts
-        await parts.failed_sign_ins.aclose()
 
 
 @pytest.fixture(scope="session")

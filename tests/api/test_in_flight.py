@@ -27,7 +27,6 @@ async def small(gateway_parts: GatewayContext) -> AsyncIterator[Gateway]:
     parts = replace(gateway_parts, in_flight=limits, sign_in_limit=strict, closing=asyncio.Event())
     async with serving(parts) as running:
         yield running
-    await parts.failed_sign_ins.aclose()
 
 
 @pytest.fixture

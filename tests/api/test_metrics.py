@@ -48,7 +48,6 @@ async def counting(gateway_parts: GatewayContext, postgres: DatabaseUrls) -> Asy
     )
     async with serving(parts) as running:
         yield Counting(running, statistics)
-    await parts.failed_sign_ins.aclose()
     await database.close()
 
 

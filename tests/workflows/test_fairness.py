@@ -1,7 +1,7 @@
 """No tenant stands in another's way: not in the server's queues, not in a worker's places."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
@@ -18,6 +18,7 @@ from worker import WorkerParts, build_worker
 from workflows.client.client import WorkflowClient
 from workflows.run_waits import TURN
 
+Calls = Sequence[tuple[str, Mapping[str, object]]]
 FEW = CallLimits(model_calls=9, tool_calls=9, quick_calls=3, turn_seconds=3, retry_seconds=0.2)
 FLOOD = 60
 
@@ -104,13 +105,7 @@ async def test_a_tool_waits_for_its_turn_visibly_and_uses_up_no_attempt_and_no_w
 ) -> None:
     name = uuid4().hex
 
-    def reply(body: Body) -> Reply:
-        said = str(body["messages"])
-        if "'tool'" in said:
-            return text("Done.")
-        return tool_calls([("echo_slowly", {"text": "hello"})] if "brief" in said else [("transfer", {"name": name})])
-
-    scripted.reply = reply
+    scripted.reply = calling("brief", [("echo_slowly", {"text": "hello"})], [("transfer", {"name": name})])
     hanging = [await neighbours.busy.start("hang") for _ in range(FEW.tool_calls // 3)]
     for run_id in hanging:
         await until_begun(f"{run_id}/1/1")
@@ -131,13 +126,7 @@ async def test_quick_tools_that_are_slow_hold_a_share_of_the_worker_only(
 ) -> None:
     name = uuid4().hex
 
-    def reply(body: Body) -> Reply:
-        said = str(body["messages"])
-        if "'tool'" in said:
-            return text("Done.")
-        return tool_calls([("echo", {"text": "hi"})] if "work" in said else [("dally", {"name": name})] * 3)
-
-    scripted.reply = reply
+    scripted.reply = calling("work", [("echo", {"text": "hi"})], [("dally", {"name": name})] * 3)
     hanging = await neighbours.busy.start("hang")
     # One of them has the tenant's only place for quick tools, so that the others run as slow ones at once.
     for call in range(1, 4):
@@ -148,6 +137,16 @@ async def test_quick_tools_that_are_slow_hold_a_share_of_the_worker_only(
     assert (await neighbours.busy.ended(hanging)).status is RunStatus.COMPLETED
     assert await slow_tools(temporal, workflow_id(neighbours.quiet.tenant_id, quiet.spec.run_id)) == 0
     assert await slow_tools(temporal, workflow_id(neighbours.busy.tenant_id, hanging)) >= 2
+
+
+def calling(mission: str, its: Calls, others: Calls) -> Callable[[Body], Reply]:
+    """Replies of a model that has a mission call its own tools, and all others theirs, and is done then."""
+
+    def reply(body: Body) -> Reply:
+        said = str(body["messages"])
+        return text("Done.") if "'tool'" in said else tool_calls(its if mission in said else others)
+
+    return reply
 
 
 async def until_begun(effect: str) -> None:

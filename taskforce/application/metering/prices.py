@@ -121,10 +121,7 @@ async def find_price(store: Store, actor: Actor, price_id: str) -> TenantPrice:
     """
     known_id = parse_id(price_id, "price")
     async with store.reading(actor.principal.tenant.tenant_id) as records:
-        price = await records.prices.get(known_id)
-    if price is None:
-        raise missing("price")
-    return price
+        return await _found(records, known_id)
 
 
 async def remove_price(store: Store, actor: Actor, price_id: str) -> None:
@@ -135,15 +132,20 @@ async def remove_price(store: Store, actor: Actor, price_id: str) -> None:
     """
     known_id = parse_id(price_id, "price")
     async with store.tenant(actor.principal.tenant.tenant_id) as records:
-        price = await records.prices.get(known_id)
-        if price is None:
-            raise missing("price")
+        price = await _found(records, known_id)
         await records.tenant.revise_metering()
         # Of two who remove it at once, one has done it.
         if not await records.prices.remove(known_id):
             raise missing("price")
         sides = {"before": snapshot(price), "after": None}
         await records.audit.append(actor.event("price.remove", "price", known_id, **sides))
+
+
+async def _found(records: Records, price_id: str) -> TenantPrice:
+    price = await records.prices.get(price_id)
+    if price is None:
+        raise missing("price")
+    return price
 
 
 async def effective_price(

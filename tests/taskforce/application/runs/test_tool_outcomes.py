@@ -64,10 +64,16 @@ async def transfer(stage: Stage) -> Call:
     return Call(stage, await stage.asked(("transfer", {"name": name})), name)
 
 
-async def test_an_outcome_is_stored_when_the_database_is_back(stage: Stage) -> None:
+async def under_way(stage: Stage) -> tuple[Call, asyncio.Task[ToolStepResult]]:
+    """A call whose tool has begun, and goes on until it is let."""
     call = await transfer(stage)
     running = call.begin()
     await call.until_begun()
+    return call, running
+
+
+async def test_an_outcome_is_stored_when_the_database_is_back(stage: Stage) -> None:
+    call, running = await under_way(stage)
     async with stage.database.tenant(stage.tenant_id):
         TRANSFERS[call.name].set()
         await asyncio.wait_for(call.waits.wait(), 60)
@@ -81,9 +87,7 @@ async def test_what_cannot_be_stored_for_too_long_is_unknown_and_says_that_the_t
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tool_step, "OUTCOME_PATIENCE", timedelta())
-    call = await transfer(stage)
-    running = call.begin()
-    await call.until_begun()
+    call, running = await under_way(stage)
     async with stage.database.tenant(stage.tenant_id):
         TRANSFERS[call.name].set()
         with pytest.raises(Unavailable) as lost:
@@ -96,9 +100,7 @@ async def test_what_cannot_be_stored_for_too_long_is_unknown_and_says_that_the_t
 
 
 async def test_a_worker_that_shuts_down_tries_once_more_and_leaves_the_rest_to_the_next(stage: Stage) -> None:
-    call = await transfer(stage)
-    running = call.begin()
-    await call.until_begun()
+    call, running = await under_way(stage)
     async with stage.database.tenant(stage.tenant_id):
         TRANSFERS[call.name].set()
         await asyncio.wait_for(call.waits.wait(), 60)
