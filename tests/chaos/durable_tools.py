@@ -30,8 +30,9 @@ class Effects:
 
     def seen(self) -> Counter[tuple[str, str, str]]:
         """How often each (tool, key, stage) happened."""
-        lines = self._file.read_text().splitlines() if self._file.exists() else []
-        return Counter((tool, key, stage) for tool, key, stage in (line.split() for line in lines))
+        # The last line may be under way: what is there of it is no effect yet.
+        whole = self._file.read_text().rpartition("\n")[0] if self._file.exists() else ""
+        return Counter((tool, key, stage) for tool, key, stage in (line.split() for line in whole.splitlines()))
 
     def count(self, tool: str, run_id: str, stage: str) -> list[int]:
         """How often each effect of one tool in one run got to a stage."""

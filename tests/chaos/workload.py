@@ -14,6 +14,7 @@ from taskforce.core.domain.errors import DomainError
 from taskforce.core.domain.runs.run import RunStatus
 from taskforce.infrastructure.auth.jwt_provider import mint_development_token
 from taskforce.infrastructure.config.settings import driver_arguments, normalise_database_url
+from taskforce.infrastructure.persistence.sqlstates import LOST_CONNECTION
 from tests.chaos.deployment import ISSUER, SECRET
 from tests.chaos.invariants import eventually
 from tests.chaos.site import Site
@@ -108,7 +109,7 @@ class Workload:
 
     async def status(self) -> Counter[str]:
         """Returns the number of runs by status; none while PostgreSQL is away."""
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*LOST_CONNECTION, asyncpg.PostgresError):
             return await self.count("runs")
         return Counter()
 

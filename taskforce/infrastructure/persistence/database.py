@@ -28,7 +28,7 @@ from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
 from taskforce.infrastructure.persistence.connection import Connection, Query, ReadingConnection, Row, prepare
 from taskforce.infrastructure.persistence.platform import PlatformRecords
 from taskforce.infrastructure.persistence.repositories.sweep_leases import NO_TENANT
-from taskforce.infrastructure.persistence.sqlstates import StatementError, translated, unavailable
+from taskforce.infrastructure.persistence.sqlstates import LOST_CONNECTION, StatementError, translated, unavailable
 from taskforce.infrastructure.persistence.statement_spans import BEGIN, COMMIT
 from taskforce.infrastructure.persistence.tenant_records import TenantRecords
 
@@ -339,7 +339,7 @@ async def _telling() -> AsyncIterator[None]:
     except asyncpg.ClientConfigurationError as error:
         raise Invalid("bad_setting", f"DATABASE_URL cannot be used: {error}") from None
     # A migration that changes a table invalidates prepared statements; the next attempt prepares them anew.
-    except (OSError, asyncpg.InterfaceError, asyncpg.InvalidCachedStatementError) as error:
+    except (*LOST_CONNECTION, asyncpg.InvalidCachedStatementError) as error:
         raise unavailable(error) from error
     except asyncpg.PostgresError as error:
         raise translated(error) from None
@@ -363,7 +363,7 @@ async def _commit(driver: "PoolConnectionProxy[Row]", connection: Connection) ->
         answer = await driver.execute("COMMIT")
     except asyncpg.IntegrityConstraintViolationError as error:
         raise translated(error) from None
-    except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
+    except (*LOST_CONNECTION, asyncpg.PostgresError) as error:
         text = "The database went away at the very end: it is not known whether the change was made. Look first."
         raise Unavailable("database_outcome_unknown", text) from error
     if answer != "COMMIT":
@@ -378,6 +378,6 @@ async def _roll_back(driver: "PoolConnectionProxy[Row]") -> None:
     # Closing a connection rolls back as well; the roll-back has a time limit, for a silent server must delay nobody.
     try:
         await driver.execute("ROLLBACK", timeout=GOODBYE_SECONDS)
-    except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
+    except (*LOST_CONNECTION, asyncpg.PostgresError):
         with contextlib.suppress(asyncpg.InterfaceError):
             driver.terminate()

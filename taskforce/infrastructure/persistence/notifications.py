@@ -21,6 +21,7 @@ import structlog
 
 from taskforce.core.domain.errors import Unavailable
 from taskforce.infrastructure.config.settings import driver_arguments
+from taskforce.infrastructure.persistence.sqlstates import LOST_CONNECTION
 
 CHANNEL = "taskforce_live"
 """The beginning of each channel's name."""
@@ -35,7 +36,7 @@ ANSWER_SECONDS = 5.0
 _PIECE = 1_200
 _FOLLOW_SECONDS = 1.0
 _NOTIFY = "SELECT pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS sent (channel, payload)"
-_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+_LOST = (*LOST_CONNECTION, asyncpg.PostgresError, TimeoutError)
 
 _log = structlog.get_logger(__name__)
 Key = tuple[str, str]

@@ -9,6 +9,9 @@ import structlog
 from taskforce.core.domain.errors import Conflict, DomainError, Invalid, Unavailable
 from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 
+LOST_CONNECTION: Final = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What the driver raises where the connection is gone; the last where it goes while a statement is being prepared."""
+
 _log = structlog.get_logger(__name__)
 
 

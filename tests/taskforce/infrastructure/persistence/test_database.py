@@ -20,7 +20,7 @@ from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.domain.metering.usage import UsageEntry
 from taskforce.infrastructure.config.settings import normalise_database_url
 from taskforce.infrastructure.persistence.database import Database
-from taskforce.infrastructure.persistence.sqlstates import StatementError
+from taskforce.infrastructure.persistence.sqlstates import LOST_CONNECTION, StatementError
 from tests.fixtures import stack as stacks
 
 
@@ -188,6 +188,19 @@ async def test_gathered_writes_that_failed_are_never_left_out_of_a_commit(
 
     with pytest.raises(StatementError, match="rolled back"):
         await overlook()
+
+
+@pytest.mark.parametrize("lost", LOST_CONNECTION)
+async def test_a_connection_that_is_lost_is_told_whatever_the_driver_makes_of_it(
+    door: Database, lost: type[Exception]
+) -> None:
+    async def lose() -> None:
+        async with door.tenant("lost"):
+            raise lost("cannot switch to state 12; another operation (2) is in progress")
+
+    with pytest.raises(Unavailable) as told:
+        await lose()
+    assert told.value.code == "database_unavailable"
 
 
 async def test_nothing_goes_through_a_door_that_is_closed(server: EmbeddedPostgres) -> None:
