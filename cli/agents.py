@@ -4,23 +4,13 @@ from typing import Annotated
 
 import typer
 
+from cli.groups import command_group
 from cli.options import AsJson, Token, Url
 from cli.terminal import complain, console, write_json
 
-app = typer.Typer(
-    name="agents",
-    help="Looks at the agents of the catalog.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = command_group("agents", "Looks at the agents of the catalog.")
 
 _LIMIT = 20
-
-
-@app.callback()
-def agents() -> None:
-    """Looks at the agents of the catalog."""
 
 
 @app.command("list")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 import typer
 
 from cli.exits import Exit, Trouble
+from cli.groups import command_group
 from cli.options import AsJson, Token, Url
 
 if TYPE_CHECKING:
@@ -26,13 +27,7 @@ _LONGEST_ANCHOR: Final = 1_000
 _ANCHOR_HEADER: Final = "Audit-Anchor"
 _PRIVATE: Final = 0o600
 
-app = typer.Typer(
-    name="audit",
-    help="Exports the audit log, and checks exports.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = command_group("audit", "Exports the audit log, and checks exports.")
 
 
 class Broken(Trouble):
@@ -53,11 +48,6 @@ class Broken(Trouble):
         """Returns the JSON object that `--json` prints instead of a result."""
         error = super().document()["error"]
         return {"error": {**(error if isinstance(error, dict) else {}), **self._where}}
-
-
-@app.callback()
-def audit() -> None:
-    """Exports the audit log, and checks exports."""
 
 
 @app.command()

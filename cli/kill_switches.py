@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from cli.exits import Exit, Trouble
+from cli.groups import command_group
 from cli.options import AsJson, Token, Url
 from cli.streams import is_interactive
 
@@ -34,18 +35,7 @@ Name = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask about the whole installation.")]
 
-app = typer.Typer(
-    name="kill-switches",
-    help="Halts an agent, a tenant or the whole installation, and lets it go on.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@app.callback()
-def kill_switches() -> None:
-    """Halts an agent, a tenant or the whole installation, and lets it go on."""
+app = command_group("kill-switches", "Halts an agent, a tenant or the whole installation, and lets it go on.")
 
 
 @app.command("list")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from cli.exits import Exit, Trouble
+from cli.groups import command_group
 from cli.options import AsJson, Token, Url
 
 if TYPE_CHECKING:
@@ -61,18 +62,7 @@ Amounts = Annotated[
 ]
 At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="At this time, as 2026-01-31T00:00:00Z.")]
 
-app = typer.Typer(
-    name="prices",
-    help="Prices of your tenant's own, and the price that is in force.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@app.callback()
-def prices() -> None:
-    """Prices of your tenant's own, and the price that is in force."""
+app = command_group("prices", "Prices of your tenant's own, and the price that is in force.")
 
 
 @app.command("list")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from cli.exits import Exit, Trouble
+from cli.groups import command_group
 from cli.options import AsJson, Token, Url
 from cli.streams import is_interactive
 
@@ -25,18 +26,7 @@ _SAID: Final = {
 
 TenantId = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id.")]
 
-app = typer.Typer(
-    name="tenants",
-    help="Deletes tenants, and shows what became of those that were deleted.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@app.callback()
-def tenants() -> None:
-    """Deletes tenants, and shows what became of those that were deleted."""
+app = command_group("tenants", "Deletes tenants, and shows what became of those that were deleted.")
 
 
 @app.command()
