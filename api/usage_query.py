@@ -48,6 +48,7 @@ def usage_selection(
     department: Values = None,
     cost_center: Values = None,
     kind: Values = None,
+    currency: Values = None,
     session: Values = None,
     run: Values = None,
     tag: Tags = None,
@@ -57,8 +58,8 @@ def usage_selection(
     Raises:
         Invalid: `filter_invalid`.
     """
-    given = (user, agent, agent_version, model, provider, tool, department, cost_center, kind, session, run)
-    named = zip((*BUCKET_DIMENSIONS, *RECORD_DIMENSIONS), given, strict=True)
+    of_buckets = (user, agent, agent_version, model, provider, tool, department, cost_center, kind, currency)
+    named = zip((*BUCKET_DIMENSIONS, *RECORD_DIMENSIONS), (*of_buckets, session, run), strict=True)
     values: dict[str, Sequence[str]] = {name: said for name, said in named if said is not None}
     start, end, zone = period
     return UsageSelection(start, end, zone, values | _tags(tag or ()))

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from pydantic import BaseModel
 
+from api.schemas.csv_cells import cell
 from api.schemas.pages import PageOut
 from taskforce.core.domain.metering.aggregation import COUNTS, Aggregation, UsageGroup, UsageSums
 from taskforce.core.domain.metering.usage_records import UsageRecord
@@ -17,8 +18,6 @@ _AS_IT_IS = (
     *("kind", "user_id", "agent_id", "agent_version", "session_id", "model", "provider", "tool", "department"),
     *("cost_center", "tags", "estimated", "error_code", "duration_ms", "currency", "price_source"),
 )
-# A spreadsheet takes a text that begins so for a formula; tags and names are written by callers.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class CostOut(BaseModel):
@@ -224,7 +223,7 @@ def aggregation_csv(found: Aggregation) -> str:
             [
                 item.start.isoformat(),
                 item.end.isoformat(),
-                *(_cell(item.dimensions.get(name)) for name in out.group_by),
+                *(cell(item.dimensions.get(name)) for name in out.group_by),
                 json.dumps(item.other),
                 *(getattr(item.sums, name) for name in counts),
                 *(costs.get(one, "0") for one in currencies),
@@ -245,10 +244,6 @@ def _group_out(group: UsageGroup, dimensions: Sequence[str], zone: tzinfo) -> Us
 
 def _named(dimensions: Sequence[str], key: Sequence[str] | None) -> dict[str, str | None]:
     return {} if key is None else {name: value or None for name, value in zip(dimensions, key, strict=True)}
-
-
-def _cell(text: str | None) -> str:
-    return f"'{text}" if text and text.startswith(_FORMULA) else text or ""
 
 
 def _decimal(amount: Decimal) -> str:

@@ -243,5 +243,5 @@ def worker_use_cases(
             database, database, runs=runs, histories=histories, lifecycle=cases.lifecycle, clock=on.clock
         ),
         deliveries=DeliveryAttempts(database, http, on.clock),
-        usage_rollup=UsageRollup(database, on.clock),
+        usage_rollup=UsageRollup(database, on.clock, cases.prices),
     )

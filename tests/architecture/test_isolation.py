@@ -13,7 +13,7 @@ NOT_TENANTS = frozenset({"alembic_version"})
 CHANGED_IN_PLACE = frozenset(
     {"users", "runs", "run_files", "approvals", "tenants", "roles", "api_keys", "rate_buckets"}
     | {"approval_delegations", "approval_definitions", "agents", "agent_versions", "webhooks", "webhook_deliveries"}
-    | {"request_results", "run_words", "sweep_leases", "model_prices", "service_statistics"}
+    | {"request_results", "run_words", "sweep_leases", "model_prices", "service_statistics", "cost_reports"}
 )
 """The tables in which the application may change rows; all others are append-only."""
 DELETED_FROM = frozenset(

@@ -1,4 +1,4 @@
-"""The rollup of usage: records are added to their buckets, and storage is measured."""
+"""The rollup of usage: records are added to their buckets, storage is measured, and API calls are counted."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,9 +8,11 @@ from typing import Protocol
 
 import structlog
 
+from taskforce.application.metering.price_books import PriceBooks
 from taskforce.application.sweeps import TENANTS, in_shares, is_swept
 from taskforce.core.domain.errors import Conflict, Invalid
-from taskforce.core.domain.metering.periods import Period, TimeStep
+from taskforce.core.domain.metering.periods import BUCKET, Period, TimeStep, next_bucket
+from taskforce.core.domain.metering.prices import Resource
 from taskforce.core.domain.tenants.tenant import Tenant, parse_tenant_id
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.due_rows import DueKind, DueTenants
@@ -21,6 +23,8 @@ BATCH = 2_000
 LONGEST_REBUILD = timedelta(days=400)
 # Clocks of workers differ, and a record's time is its worker's.
 _AHEAD = timedelta(days=1)
+# Processes store their statistics every few seconds; so much later those of a minute are complete.
+_LATE = timedelta(minutes=5)
 
 _log = structlog.get_logger(__name__)
 
@@ -58,11 +62,13 @@ class UsageRollup:
     Args:
         store: The tenants' rows, and look-ups across tenants.
         clock: The time, UTC.
+        prices: The prices of storage and of API calls.
     """
 
-    def __init__(self, store: RollupStore, clock: Clock) -> None:
+    def __init__(self, store: RollupStore, clock: Clock, prices: PriceBooks) -> None:
         self._store = store
         self._clock = clock
+        self._prices = prices
 
     async def roll_up(self, progress: RollupProgress, tell: Tell) -> RollupProgress:
         """Adds all usage records that are in no bucket to their buckets, of all tenants in turn.
@@ -94,7 +100,9 @@ class UsageRollup:
         return progress
 
     async def measure_storage(self, progress: RollupProgress, tell: Tell) -> RollupProgress:
-        """Measures what each tenant stores, unless that was done today; a day is one of UTC.
+        """Measures what each tenant stores, unless that was done today, and counts its API calls.
+
+        A day is one of UTC. Both cost what they cost by the prices of now.
 
         Args:
             progress: How far an earlier attempt has come; it goes on after `progress.after`.
@@ -144,9 +152,14 @@ class UsageRollup:
             after = page[-1][0]
 
     async def _measure(self, tenant: Tenant) -> bool:
+        now = self._clock()
         try:
             async with self._store.tenant(tenant.tenant_id) as records:
-                return await records.usage_buckets.measure_storage(self._clock().date())
+                book = await self._prices.of(records, tenant)
+                stored = book.unit_price(Resource.STORAGE, "", now)
+                called = book.unit_price(Resource.API_CALL, "", now)
+                await records.usage_buckets.count_calls(next_bucket(now - _LATE) - BUCKET, called)
+                return await records.usage_buckets.measure_storage(now.date(), stored)
         except Exception as error:  # noqa: BLE001 - an error of one tenant must not keep the others
             _log.error("storage.not_measured", tenant_id=tenant.tenant_id, error=type(error).__name__)
             return False

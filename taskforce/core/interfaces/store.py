@@ -19,6 +19,7 @@ from taskforce.core.interfaces.repositories.access import PolicyDocuments, RateB
 from taskforce.core.interfaces.repositories.approvals import Definitions, Delegations, RequestResults, Requests
 from taskforce.core.interfaces.repositories.audit import Audit
 from taskforce.core.interfaces.repositories.catalog import Catalog
+from taskforce.core.interfaces.repositories.cost_reports import CostReports
 from taskforce.core.interfaces.repositories.idempotency import Answers
 from taskforce.core.interfaces.repositories.identity import AccessGrants, ApiKeys, Roles, Users
 from taskforce.core.interfaces.repositories.kill_switches import KillSwitches
@@ -145,6 +146,11 @@ class Records(Protocol):
     @property
     def usage_buckets(self) -> UsageBuckets:
         """Returns the repository of usage summed up by 15 minutes."""
+        ...
+
+    @property
+    def cost_reports(self) -> CostReports:
+        """Returns the repository of cost reports."""
         ...
 
     @property

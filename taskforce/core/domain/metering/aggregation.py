@@ -21,13 +21,14 @@ BUCKET_DIMENSIONS: Final[Mapping[str, str]] = {
     "department": "department",
     "cost_center": "cost_center",
     "kind": "kind",
+    "currency": "currency",
 }
 """Dimensions that buckets have, each with its column."""
 RECORD_DIMENSIONS: Final[Mapping[str, str]] = {"session": "session_id", "run": "run_id"}
 """Dimensions that only the records themselves have."""
 TAG: Final = "tag:"
 """What the dimension of a tag begins with; its key follows."""
-MOST_DIMENSIONS: Final = 5
+MOST_DIMENSIONS: Final = 7
 MOST_VALUES: Final = 100
 MOST_GROUPS: Final = 5_000
 """Groups of an aggregation at most, those of every step counted."""

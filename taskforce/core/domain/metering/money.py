@@ -1,8 +1,8 @@
 """Amounts of money and of what is priced: exact decimals, rounded once, when a report is issued."""
 
 import re
-from collections.abc import Iterable
-from decimal import ROUND_HALF_EVEN, Context, Decimal, Inexact, InvalidOperation, Overflow
+from collections.abc import Iterable, Sequence
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal, Inexact, InvalidOperation, Overflow
 from typing import Final
 
 from taskforce.core.domain.errors import Invalid
@@ -14,6 +14,8 @@ MOST_DIGITS: Final = 12
 _AMOUNT = re.compile(rf"(-?)([0-9]{{1,{MOST_DIGITS}}})(\.[0-9]{{1,{MOST_DIGITS}}})?")
 # A price has 24 decimals at most, and a count 19 digits: so nothing that is real comes near, and a fault raises.
 _EXACT = Context(prec=500, traps=[Inexact, InvalidOperation, Overflow])
+_ROUNDED = Context(prec=500)
+_SMALLEST = Decimal(1).scaleb(-24)
 
 
 def product(one: Decimal, other: Decimal | int) -> Decimal:
@@ -46,8 +48,64 @@ def rounded(amount: Decimal, currency: str) -> Decimal:
         amount: The exact amount.
         currency: A code of `CURRENCIES`.
     """
-    place = Decimal(1).scaleb(-CURRENCIES[currency])
-    return amount.quantize(place, rounding=ROUND_HALF_EVEN, context=Context(prec=500))
+    return _quantized(amount, currency, ROUND_HALF_EVEN)
+
+
+def allotted(amounts: Sequence[Decimal], whole: Decimal, currency: str) -> tuple[Decimal, ...]:
+    """Rounds amounts so that they add up to a rounded whole: the method of the largest remainder.
+
+    Each is rounded down to the decimals of the currency; what is then missing goes, a smallest coin each, to those of
+    which most was cut off. So none differs from its exact amount by a whole coin.
+
+    Args:
+        amounts: The exact amounts.
+        whole: Their sum, rounded down or up to the decimals of the currency.
+        currency: A code of `CURRENCIES`.
+
+    Raises:
+        ValueError: The whole is not their rounded sum.
+    """
+    floors = [_quantized(amount, currency, ROUND_FLOOR) for amount in amounts]
+    coin = _coin(currency)
+    coins = int(_EXACT.divide_int(_EXACT.subtract(whole, total(floors)), coin))
+    if not 0 <= coins <= len(amounts):
+        raise ValueError("The whole is not the rounded sum of the amounts.")
+    by_cut = sorted(range(len(amounts)), key=lambda one: (_EXACT.subtract(floors[one], amounts[one]), one))
+    lucky = frozenset(by_cut[:coins])
+    return tuple(_EXACT.add(floor, coin) if one in lucky else floor for one, floor in enumerate(floors))
+
+
+def apportioned(amount: Decimal, weights: Sequence[Decimal]) -> tuple[Decimal, ...]:
+    """Divides an amount in proportion to weights, to 24 decimals; the parts add up to it exactly.
+
+    Args:
+        amount: The amount, of 0 or more.
+        weights: The weights, of 0 or more; one at least is above 0.
+    """
+    whole, left, parts = total(weights), amount, list[Decimal]()
+    for weight in weights[:-1]:
+        share = _ROUNDED.divide(product(amount, weight), whole).quantize(_SMALLEST, ROUND_FLOOR, _ROUNDED)
+        parts.append(share)
+        left = _EXACT.subtract(left, share)
+    return (*parts, left)
+
+
+def average(amount: Decimal, quantity: Decimal) -> Decimal:
+    """Divides an amount by a quantity, to 24 decimals, half to even."""
+    return _ROUNDED.divide(amount, quantity).quantize(_SMALLEST, ROUND_HALF_EVEN, _ROUNDED)
+
+
+def is_in_coins(amount: Decimal, currency: str) -> bool:
+    """Returns whether an amount has no more decimals than its currency."""
+    return _quantized(amount, currency, ROUND_FLOOR) == amount
+
+
+def _coin(currency: str) -> Decimal:
+    return Decimal(1).scaleb(-CURRENCIES[currency])
+
+
+def _quantized(amount: Decimal, currency: str, rounding: str) -> Decimal:
+    return amount.quantize(_coin(currency), rounding=rounding, context=_ROUNDED)
 
 
 def plain(amount: Decimal) -> str:

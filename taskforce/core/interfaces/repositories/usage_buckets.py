@@ -1,10 +1,11 @@
 """The repository of usage buckets."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Protocol
 
 from taskforce.core.domain.metering.aggregation import Aggregation, AggregationQuery, UsageFilter
 from taskforce.core.domain.metering.periods import Period
+from taskforce.core.domain.metering.prices import UnitPrice
 from taskforce.core.domain.metering.usage_records import RecordPage, RecordPlace
 
 
@@ -30,14 +31,27 @@ class UsageBuckets(Protocol):
         """
         ...
 
-    async def measure_storage(self, day: date) -> bool:
+    async def measure_storage(self, day: date, price: UnitPrice | None = None) -> bool:
         """Adds the bucket of a day's storage, as it is now, unless it exists.
 
         Args:
             day: The day, UTC; its byte-hours are in the first bucket.
+            price: The price of a byte-hour; None costs nothing.
 
         Returns:
             Whether it was added; a tenant that stores nothing has none.
+        """
+        ...
+
+    async def count_calls(self, until: datetime, price: UnitPrice | None = None) -> int:
+        """Adds the buckets of API calls, of the minutes after the last one that exists; those stay as they are.
+
+        Args:
+            until: The time, UTC, a bound of buckets, before which all minutes are stored.
+            price: The price of a call; None costs nothing.
+
+        Returns:
+            The number of buckets; a quarter of an hour without calls has none.
         """
         ...
 

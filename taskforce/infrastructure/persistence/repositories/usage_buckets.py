@@ -1,10 +1,10 @@
 """Repository of usage buckets in PostgreSQL: usage summed up by 15 minutes, and aggregations of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -24,6 +24,7 @@ from taskforce.core.domain.metering.aggregation import (
     UsageSums,
 )
 from taskforce.core.domain.metering.periods import Period, TimeStep
+from taskforce.core.domain.metering.prices import UnitPrice
 from taskforce.core.domain.metering.usage_records import RecordPage, RecordPlace
 from taskforce.infrastructure.persistence.connection import Query, Row
 from taskforce.infrastructure.persistence.repositories.usage_records import (
@@ -36,6 +37,8 @@ from taskforce.infrastructure.persistence.repositories.usage_records import (
 from taskforce.infrastructure.persistence.repository import Repository, table, where
 
 DAY_HOURS = 24
+LOOK_BACK: Final = timedelta(days=7)
+"""How far back API calls are counted that no rollup has counted."""
 _BUCKETS, _RECORDS, _TENANTS = table(UsageBucketRow), table(UsageRow), table(TenantRow)
 _FILES, _RESULTS, _TRANSCRIPTS = table(RunFileRow), table(RunResultRow), table(TranscriptRow)
 _ROLL_UP = Query(sa.text("SELECT roll_up_usage(:most)"))
@@ -81,10 +84,16 @@ class UsageBucketRepository(Repository):
         found = await self._connection.value(_REBUILD, {"since": period.start, "until": period.end})
         return None if found is None else int(found)
 
-    async def measure_storage(self, day: date) -> bool:
+    async def measure_storage(self, day: date, price: UnitPrice | None = None) -> bool:
         """Adds the bucket of a day's storage, unless it exists."""
         bucket = datetime.combine(day, time(), UTC)
-        return await self._connection.change(_MEASURE, {**self._of(bucket=bucket), "day": bucket}) > 0
+        values = {**self._of(bucket=bucket), "day": bucket, **_priced(price)}
+        return await self._connection.change(_MEASURE, values) > 0
+
+    async def count_calls(self, until: datetime, price: UnitPrice | None = None) -> int:
+        """Adds the buckets of API calls, of the minutes after the last one that exists."""
+        values = {"tenant": self._tenant_id, "until": until, "earliest": until - LOOK_BACK, **_priced(price)}
+        return await self._connection.change(_COUNT_CALLS, values)
 
     async def aggregate(self, query: AggregationQuery) -> Aggregation:
         """Sums up usage as of one moment, by one statement."""
@@ -113,20 +122,53 @@ def _measure() -> Query:
     )
     kind: sa.ColumnElement[str] = sa.literal_column("'storage'")
     measured = sa.exists().where(where(_BUCKETS, "bucket"), _BUCKETS.c.kind == kind)
-    told = sa.select(stored.label("bytes")).where(~measured).subquery()
+    bytes_ = sa.cast(stored, sa.Numeric) * sa.literal(DAY_HOURS, sa.BigInteger)
+    told = sa.select(bytes_.label("quantity")).where(~measured).subquery()
     values: dict[str, sa.ColumnElement[Any]] = dict.fromkeys(_SUMMED, _ZERO)
     values |= dict.fromkeys((*BUCKET_DIMENSIONS.values(), _CURRENCY), _NO_TEXT)
     values |= {
         "tenant_id": sa.bindparam("of_tenant_id", type_=sa.Text()),
         "bucket": sa.bindparam("day", type_=_BUCKETS.c.bucket.type),
         "kind": kind,
-        _QUANTITY: told.c.bytes * sa.literal(DAY_HOURS, sa.BigInteger),
+        _QUANTITY: told.c.quantity,
+        _COST: told.c.quantity * sa.bindparam("each", type_=sa.Numeric()),
+        _CURRENCY: sa.bindparam("in_currency", type_=sa.Text()),
     }
-    rows = sa.select(*(value.label(name) for name, value in values.items())).where(told.c.bytes > _ZERO)
+    rows = sa.select(*(value.label(name) for name, value in values.items())).where(told.c.quantity > _ZERO)
     return Query(insert(_BUCKETS).from_select(list(values), rows).on_conflict_do_nothing())
 
 
 _MEASURE = _measure()
+_NONE: Final = ", ".join(f"0 AS {name}" for name in COUNTS)
+_NOWHERE: Final = ", ".join(f"'' AS {name}" for name in BUCKET_DIMENSIONS.values() if name not in {"kind", _CURRENCY})
+_NAMED: Final = ", ".join(name for name in BUCKET_DIMENSIONS.values() if name not in {"kind", _CURRENCY})
+# The last bucket is found from the end of the key's index. What a process stores late of minutes before it is lost.
+_COUNT_CALLS = Query(
+    sa.text(
+        f"""
+        INSERT INTO usage_buckets (tenant_id, bucket, {", ".join(COUNTS)}, {_NAMED}, kind, currency, quantity, cost)
+        SELECT s.tenant_id, date_bin('15 minutes', s.minute, '2000-01-01Z'), {_NONE}, {_NOWHERE}, 'api',
+            CAST(:in_currency AS text), sum(s.count), sum(s.count) * CAST(:each AS numeric)
+        FROM service_statistics s
+        WHERE s.tenant_id = :tenant AND s.kind = 'endpoint' AND s.minute < CAST(:until AS timestamptz)
+            AND s.minute >= coalesce((
+                SELECT b.bucket + interval '15 minutes' FROM usage_buckets b
+                WHERE b.tenant_id = :tenant AND b.kind = 'api' AND b.bucket >= CAST(:earliest AS timestamptz)
+                ORDER BY b.bucket DESC LIMIT 1
+            ), CAST(:earliest AS timestamptz))
+        GROUP BY 1, 2
+        ORDER BY 2
+        ON CONFLICT DO NOTHING
+        """  # noqa: S608 - names of our own columns
+    )
+)
+
+
+def _priced(price: UnitPrice | None) -> dict[str, object]:
+    return {
+        "each": Decimal() if price is None else price.each,
+        "in_currency": "" if price is None else price.currency,
+    }
 
 
 def _aggregation(query: AggregationQuery) -> sa.ClauseElement:

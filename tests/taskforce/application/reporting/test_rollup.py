@@ -6,18 +6,21 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
+from taskforce.application.metering.price_books import PriceBooks
 from taskforce.application.reporting import rollup
 from taskforce.application.reporting.rollup import RollupProgress, UsageRollup
 from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.metering.periods import Period
 from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.interfaces.due_rows import DueKind
+from taskforce.infrastructure.llm.price_map import BundledPrices
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.isolated_sweeps import Alone
 from tests.fixtures.usage import total, used
 from tests.taskforce.infrastructure.persistence.factories import queued, settled
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
+PRICES = PriceBooks(BundledPrices(), lambda: START)
 DAY = Period(START, START + timedelta(days=1))
 _WHOLE_SINCE = sa.text("UPDATE tenants SET usage_whole_since = :since").bindparams(
     sa.bindparam("since", type_=sa.DateTime(timezone=True))
@@ -58,7 +61,7 @@ async def test_all_are_rolled_up_and_whoever_has_very_much_keeps_nobody_waiting(
     database: Database, crowd: list[str]
 ) -> None:
     door, told = Among(database, *crowd), list[RollupProgress]()
-    use_case = UsageRollup(door, lambda: START)
+    use_case = UsageRollup(door, lambda: START, PRICES)
     progress = await use_case.roll_up(RollupProgress(), told.append)
     assert (progress.records, progress.failed) == (28, frozenset())
     # The others had theirs when the first one's second share began.
@@ -75,8 +78,8 @@ async def test_an_attempt_that_dies_is_continued_and_its_counts_are_kept(databas
             raise RuntimeError("died")
 
     with pytest.raises(ExceptionGroup):
-        await UsageRollup(door, lambda: START).roll_up(RollupProgress(), dies)
-    progress = await UsageRollup(door, lambda: START).roll_up(told[-1], told.append)
+        await UsageRollup(door, lambda: START, PRICES).roll_up(RollupProgress(), dies)
+    progress = await UsageRollup(door, lambda: START, PRICES).roll_up(told[-1], told.append)
     assert progress.records == 28
     assert [(await total(database, one, DAY)).records for one in crowd] == [20, 2, 2, 2, 2]
 
@@ -88,7 +91,9 @@ async def test_an_error_of_one_tenant_does_not_keep_the_others(database: Databas
                 raise RuntimeError("broken")
             return super().tenant(tenant_id)
 
-    progress = await UsageRollup(Broken(database, *crowd), lambda: START).roll_up(RollupProgress(), lambda _: None)
+    progress = await UsageRollup(Broken(database, *crowd), lambda: START, PRICES).roll_up(
+        RollupProgress(), lambda _: None
+    )
     assert (progress.records, progress.failed) == (26, frozenset({crowd[1]}))
 
 
@@ -98,12 +103,12 @@ async def test_storage_is_measured_once_a_day_for_each(database: Database, tenan
         run = await queued(database, name)
         async with database.tenant(name) as records:
             await records.results.add(run.run_id, 1, 1, "x" * 1_000)
-    use_case = UsageRollup(Among(database, *names), lambda: START)
+    use_case = UsageRollup(Among(database, *names), lambda: START, PRICES)
     told = list[RollupProgress]()
     assert (await use_case.measure_storage(RollupProgress(), told.append)).measured == 3
     assert [one.after for one in told] == [names[1], names[2]]
     assert (await use_case.measure_storage(RollupProgress(), told.append)).measured == 0
-    later = UsageRollup(Among(database, *names), lambda: START + timedelta(days=1))
+    later = UsageRollup(Among(database, *names), lambda: START + timedelta(days=1), PRICES)
     # Two were measured by the attempt before; of the others there is one.
     assert (await later.measure_storage(told[0], told.append)).measured == 2 + 1
 
@@ -111,7 +116,7 @@ async def test_storage_is_measured_once_a_day_for_each(database: Database, tenan
 async def test_a_rebuild_that_would_lose_what_retention_has_erased_is_refused(database: Database, tenant: str) -> None:
     await settled(database, tenant)
     await used(database, tenant, START)
-    use_case = UsageRollup(Among(database, tenant), lambda: START)
+    use_case = UsageRollup(Among(database, tenant), lambda: START, PRICES)
     await use_case.roll_up(RollupProgress(), lambda _: None)
     assert await use_case.rebuild(tenant, DAY) == 1
     async with database.tenant(tenant) as records:

@@ -40,7 +40,10 @@ def test_an_unknown_dimension_is_refused(name: str) -> None:
 
 
 def test_each_dimension_counts_once_and_there_are_not_too_many() -> None:
-    for dimensions in (("user", "user"), ("user", "agent", "model", "tool", "kind", "provider")):
+    for dimensions in (
+        ("user", "user"),
+        ("user", "agent", "model", "tool", "kind", "provider", "department", "cost_center"),
+    ):
         with pytest.raises(Invalid) as found:
             AggregationQuery(UsageFilter(MONTH), dimensions)
         assert found.value.code == "dimensions_invalid"
