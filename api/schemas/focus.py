@@ -15,12 +15,20 @@ from taskforce.core.domain.metering.money import plain
 VERSION: Final = "1.2"
 ISSUER: Final = "PyTaskforce Enterprise"
 """Who makes resources available, and charges for them within an organization."""
+PRICED_IN: Final = (
+    "PricingCurrency",
+    "PricingCurrencyContractedUnitPrice",
+    "PricingCurrencyEffectiveCost",
+    "PricingCurrencyListUnitPrice",
+)
+"""What prices are in, and what is so priced: here the currency that is billed in."""
 COLUMNS: Final = (
     *("BilledCost", "BillingAccountId", "BillingAccountName", "BillingAccountType", "BillingCurrency"),
     *("BillingPeriodEnd", "BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription"),
-    *("ChargeFrequency", "ChargePeriodEnd", "ChargePeriodStart", "ConsumedQuantity", "ConsumedUnit"),
-    *("ContractedCost", "ContractedUnitPrice", "EffectiveCost", "InvoiceId", "InvoiceIssuerName", "ListCost"),
-    *("ListUnitPrice", "PricingCategory", "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName"),
+    *("ChargeFrequency", "ChargePeriodEnd", "ChargePeriodStart", "CommitmentDiscountStatus"),
+    *("ConsumedQuantity", "ConsumedUnit", "ContractedCost", "ContractedUnitPrice", "EffectiveCost", "InvoiceId"),
+    *("InvoiceIssuerName", "ListCost", "ListUnitPrice", "PricingCategory", *PRICED_IN, "PricingQuantity"),
+    *("PricingUnit", "ProviderName", "PublisherName"),
     *("ServiceCategory", "ServiceName", "ServiceSubcategory", "SkuId", "SkuMeter", "SkuPriceDetails", "SkuPriceId"),
     *("SubAccountId", "SubAccountName", "SubAccountType", "Tags", "x_Unpriced"),
 )
@@ -64,13 +72,14 @@ def _usage(report: CostReport, line: CostLine) -> Mapping[str, str]:
     service, category, subcategory = _SERVICES.get(line.kind or "", _OTHER)
     # A currency of some kind is required; without a price there is none, and no cost either.
     currency = line.currency or (report.totals[0].currency if report.totals else "USD")
-    quantity, unit = plain(line.quantity), _UNITS[line.unit]
+    quantity, unit = _decimal(line.quantity), _UNITS[line.unit]
     sku = ":".join((line.kind or "other", line.model or line.tool or "all", line.part or "each"))
-    exact, each = plain(line.cost or Decimal()), plain(line.unit_price or Decimal())
-    billed = f"{line.amount or Decimal():f}"
+    exact, each = _decimal(line.cost), _decimal(line.unit_price)
+    billed = _decimal(line.amount)
     return {
         **_common(report, currency),
         **_group(line),
+        **dict(zip(PRICED_IN, (currency, each, billed, each), strict=True)),
         "BilledCost": billed,
         "EffectiveCost": billed,
         "ListCost": exact,
@@ -97,11 +106,13 @@ def _usage(report: CostReport, line: CostLine) -> Mapping[str, str]:
 
 
 def _adjustment(report: CostReport, adjustment: CostAdjustment) -> Mapping[str, str]:
-    amount = f"{adjustment.amount:f}"
+    amount = _decimal(adjustment.amount)
     service, category, subcategory = _OTHER
     return {
         **_common(report, adjustment.currency),
         **dict.fromkeys(("BilledCost", "EffectiveCost", "ListCost", "ContractedCost"), amount),
+        "PricingCurrency": adjustment.currency,
+        "PricingCurrencyEffectiveCost": amount,
         "ChargeCategory": "Adjustment",
         "ChargeDescription": cell(adjustment.reason),
         "ChargeFrequency": "One-Time",
@@ -139,6 +150,12 @@ def _group(line: CostLine) -> Mapping[str, str]:
         "SubAccountType": name.removeprefix(_TAG).replace("_", " ").title() if value else "",
         "Tags": json.dumps({name.removeprefix(_TAG): value for name, value in told.items()}, ensure_ascii=False),
     }
+
+
+def _decimal(number: Decimal | None) -> str:
+    """Writes a number with a point: a column of nothing but whole numbers would be read as one of integers."""
+    text = plain(number or Decimal())
+    return text if "." in text else f"{text}.0"
 
 
 def _time(at: datetime) -> str:
