@@ -17,10 +17,14 @@ import pytest
 import sqlalchemy as sa
 
 from api.schemas.costs import CostReportOut
+from taskforce.core.domain.metering.aggregation import AggregationQuery, UsageFilter
+from taskforce.core.domain.metering.cost_lines import LINE_DIMENSIONS
+from taskforce.core.domain.metering.periods import Period
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.sqlstates import StatementError
 from tests.api.gateway import ClientFor, Gateway, assert_problem
 from tests.fixtures.focus import assert_focus
+from tests.fixtures.plans import watched
 from tests.fixtures.stack import DatabaseUrls
 from tests.fixtures.usage import TOOL, rolled_up, used
 
@@ -320,7 +324,7 @@ async def test_what_retention_has_erased_is_not_charged_by_tags(
     assert (await auditor.get(COSTS, params={**MONTH, "group_by": "department"})).status_code == 200
 
 
-async def test_reports_are_listed_page_by_page_by_an_index(
+async def test_reports_are_listed_page_by_page_newest_first(
     gateway: Gateway, admin: httpx.AsyncClient, metered: str
 ) -> None:
     made = [(await draft(admin))["report_id"] for _ in range(5)]
@@ -329,3 +333,35 @@ async def test_reports_are_listed_page_by_page_by_an_index(
     assert [one["report_id"] for one in (*first["items"], *second["items"])] == made[::-1]
     assert second["next_cursor"] is None
     assert_problem(await admin.get(REPORTS, params={"cursor": "x"}), 422, "cursor_invalid")
+
+
+async def test_a_report_of_a_month_reads_by_indexes_and_by_one_statement(
+    gateway: Gateway, metered: str, postgres: DatabaseUrls
+) -> None:
+    owner = await asyncpg.connect(**driver_arguments(postgres.admin))
+    await owner.execute(_MANY, metered)
+    database = gateway.parts.database
+    while await rolled_up(database, metered, 5_000):
+        pass
+    for table in ("usage_buckets", "usage_records"):
+        await owner.execute(f"VACUUM ANALYZE {table}")
+    await owner.close()
+    # As a report asks: by a group, and by all that a line is made of.
+    by = ("department", *LINE_DIMENSIONS)
+    query = AggregationQuery(UsageFilter(Period(START, START + timedelta(days=1))), by)
+    async with database.tenant(metered) as records, watched(records) as statements:
+        await records.usage_buckets.aggregate(query)
+        sent = await statements.texts()
+        plan = (await statements.plans())[-1]
+    assert len([text for text in sent if "usage_" in text]) == 1
+    assert plan.read_whole == frozenset()
+    assert plan.indexes == {"usage_buckets_pkey", "usage_records_to_roll_up"}
+
+
+_MANY = """
+INSERT INTO usage_records (tenant_id, run_id, step, call, attempt, part, user_id, agent_id, model, input_tokens,
+                           output_tokens, cached_tokens, duration_ms, at, kind)
+SELECT $1, gen_random_uuid(), 1, 0, 1, 0, 'user-' || n % 7, 'agent', 'm', 1, 1, 0, 1,
+       '2026-09-20Z'::timestamptz + n * interval '1 minute', 'model'
+FROM generate_series(0, 20 * 24 * 60 - 1) n
+"""

@@ -14,7 +14,10 @@ from taskforce.core.domain.errors import Unavailable
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.metering.aggregation import AggregationQuery, UsageFilter
 from taskforce.core.domain.metering.periods import BUCKET, Period, TimeStep
+from taskforce.core.domain.metering.prices import Resource, UnitPrice
+from taskforce.core.domain.metering.service_levels import ServiceKind, ServiceStatistics
 from taskforce.core.domain.runs.transcript import Entry, EntryKind
+from taskforce.core.interfaces.repositories.service_statistics import MinuteStatistics
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.sqlstates import StatementError
@@ -288,6 +291,52 @@ async def test_storage_is_measured_once_a_day(database: Database, tenant: str) -
     measured = await total(database, tenant, MONTH, kind=("storage",))
     assert measured.records == 0
     assert 24 * 5_100 <= measured.quantity <= 24 * 5_200
+
+
+async def test_storage_costs_what_a_byte_hour_costs(database: Database, tenant: str) -> None:
+    run = await queued(database, tenant)
+    price = UnitPrice(Resource.STORAGE, "", "EUR", Decimal("0.0000001"), "tenant:1")
+    async with database.tenant(tenant) as records:
+        await records.results.add(run.run_id, 1, 1, "x" * 5_000)
+    async with database.tenant(tenant) as records:
+        assert await records.usage_buckets.measure_storage(START.date(), price)
+    measured = await total(database, tenant, MONTH, kind=("storage",))
+    assert measured.costs == {"EUR": measured.quantity * price.each}
+    # A price of another currency is no reason to measure the same day again.
+    async with database.tenant(tenant) as records:
+        assert not await records.usage_buckets.measure_storage(START.date())
+
+
+async def test_api_calls_are_counted_once_by_quarters_of_an_hour(database: Database, tenant: str) -> None:
+    await settled(database, tenant)
+    price = UnitPrice(Resource.API_CALL, "", "USD", Decimal("0.001"), "tenant:1")
+
+    async def called(minute: int, kind: ServiceKind = ServiceKind.ENDPOINT) -> None:
+        statistics = ServiceStatistics(2, 1, 0.5, 0.4, (1, 1))
+        at = START + timedelta(minutes=minute)
+        one = MinuteStatistics(kind, f"/x/{new_id()}", "2xx", at, new_id(), statistics)
+        async with database.tenant(tenant) as records:
+            await records.service_statistics.save([one])
+
+    async def counted(until: int, of: UnitPrice | None = price) -> int:
+        async with database.tenant(tenant) as records:
+            return await records.usage_buckets.count_calls(START + timedelta(minutes=until), of)
+
+    for minute in (0, 14, 15, 29, 30):
+        await called(minute)
+        await called(minute)
+    await called(3, ServiceKind.AGENT)
+    assert await counted(30) == 2
+    # Nothing twice, whatever the price is meanwhile, and what comes late is not added to a bucket that exists.
+    await called(1)
+    assert [await counted(30), await counted(30, None)] == [0, 0]
+    assert await counted(45, None) == 1
+    found = await summed(database, tenant, AggregationQuery(UsageFilter(MONTH), ("kind",), TimeStep.QUARTER))
+    assert {(key[0] - START, key[1]): (one.quantity, one.costs) for key, one in found.items()} == {
+        (timedelta(), "api"): (8, {"USD": Decimal("0.008")}),
+        (BUCKET, "api"): (8, {"USD": Decimal("0.008")}),
+        (2 * BUCKET, "api"): (4, {}),
+    }
 
 
 async def test_a_report_of_a_day_reads_by_indexes_and_by_one_statement(
