@@ -1,5 +1,6 @@
 """Cost reports: lines of recorded costs, rounded so that lines, groups and totals agree to the cent."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -70,6 +71,10 @@ def report(*lines: CostLine, adjustments: tuple[CostAdjustment, ...] = ()) -> Co
     return CostReport.of(draft, "acme", CostFacts(lines, (), ()), ReportStatus.DRAFT)
 
 
+def each(found: Iterable[object], *names: str) -> list[tuple[Any, ...]]:
+    return [tuple(getattr(one, name) for name in names) for one in found]
+
+
 @given(st.lists(COST, max_size=30), st.sampled_from(["USD", "JPY", "KWD"]))
 def test_what_is_allotted_adds_up_and_none_is_off_by_a_coin(amounts: list[Decimal], currency: str) -> None:
     whole = rounded(total(amounts), currency)
@@ -82,7 +87,7 @@ def test_what_is_allotted_adds_up_and_none_is_off_by_a_coin(amounts: list[Decima
 def test_the_largest_remainders_get_the_missing_cents() -> None:
     thirds = [Decimal("0.333"), Decimal("0.333"), Decimal("0.334")]
     assert allotted(thirds, Decimal("1.00"), "USD") == (Decimal("0.33"), Decimal("0.33"), Decimal("0.34"))
-    assert allotted([Decimal("0.5"), Decimal("0.5")], Decimal(1), "JPY") == (1, 0)
+    assert allotted([Decimal("0.5"), Decimal("0.5")], Decimal(1), "JPY") == (Decimal(1), Decimal(0))
     with pytest.raises(ValueError, match="rounded sum"):
         allotted(thirds, Decimal("2.00"), "USD")
 
@@ -111,7 +116,7 @@ def test_lines_add_up_to_groups_and_groups_to_the_total(told: list[tuple[str, De
 
 def test_parts_have_the_prices_in_force_where_these_give_the_recorded_cost() -> None:
     found = facts(group("a", sums("160", input_tokens=100, output_tokens=30, cached_tokens=40)))
-    assert [(one.part, one.quantity, one.unit_price, one.cost, one.averaged) for one in found.lines] == [
+    assert each(found.lines, "part", "quantity", "unit_price", "cost", "averaged") == [
         ("input", 60, 1, 60, False),
         ("cached", 40, 1, 40, False),
         ("output", 30, 2, 60, False),
@@ -123,7 +128,7 @@ def test_parts_have_the_prices_in_force_where_these_give_the_recorded_cost() -> 
 
 def test_where_prices_changed_meanwhile_parts_have_averages_and_the_cost_stays_as_recorded() -> None:
     found = facts(group("a", sums("100", input_tokens=100, output_tokens=50)), book=Book(("5", "5"), ("1", "2")))
-    assert [(one.part, one.cost, one.unit_price, one.averaged) for one in found.lines] == [
+    assert each(found.lines, "part", "cost", "unit_price", "averaged") == [
         ("input", 50, Decimal("0.5"), True),
         ("output", 50, 1, True),
     ]
@@ -131,9 +136,7 @@ def test_where_prices_changed_meanwhile_parts_have_averages_and_the_cost_stays_a
 
 def test_without_any_price_of_today_all_tokens_are_one_line() -> None:
     found = facts(group("a", sums("30", input_tokens=100, output_tokens=50)), book=Book())
-    assert [(one.part, one.quantity, one.unit_price, one.cost) for one in found.lines] == [
-        ("tokens", 150, Decimal("0.2"), 30)
-    ]
+    assert each(found.lines, "part", "quantity", "unit_price", "cost") == [("tokens", 150, Decimal("0.2"), 30)]
     assert found.lines[0].description == "model, m, tokens"
 
 
@@ -145,8 +148,8 @@ def test_what_is_free_has_lines_and_what_is_unpriced_has_lines_of_its_own() -> N
         group("b", UsageSums(records=4), kind="tool", model="", provider="", tool="search", currency=""),
         book=Book(),
     )
-    assert [(one.cost, one.part) for one in found.lines] == [(0, "tokens")]
-    assert [(one.dimensions, one.part, one.quantity, one.cost, one.amount) for one in found.unpriced] == [
+    assert each(found.lines, "cost", "part") == [(0, "tokens")]
+    assert each(found.unpriced, "dimensions", "part", "quantity", "cost", "amount") == [
         ({"department": None}, "input", 7, None, None),
         ({"department": None}, "output", 2, None, None),
     ]
@@ -161,15 +164,15 @@ def test_units_and_wasted_tokens_and_the_rest() -> None:
         group("a", sums("1", input_tokens=1, wasted_tokens=1)),
         rest,
     )
-    told = [(one.kind, one.quantity, one.unit, one.unit_price, one.currency) for one in found.lines]
+    told = each(found.lines, "kind", "quantity", "unit", "unit_price", "currency")
     assert told == [
         ("tool", 2, "executions", Decimal("0.5"), "USD"),
         ("storage", 3000, "byte-hours", Decimal("0.0005"), "EUR"),
         ("model", 1, "tokens", 1, "USD"),
         (None, 9, "records", Decimal("0.333333333333333333333333"), "USD"),
     ]
-    assert [(one.quantity, one.other) for one in found.unpriced] == [(2, True)]
-    assert [(one.dimensions, one.tokens) for one in found.wasted] == [({"department": "a"}, 1)]
+    assert each(found.unpriced, "quantity", "other") == [(2, True)]
+    assert each(found.wasted, "dimensions", "tokens") == [({"department": "a"}, 1)]
 
 
 def test_adjustments_are_apart_and_may_have_a_currency_of_their_own() -> None:

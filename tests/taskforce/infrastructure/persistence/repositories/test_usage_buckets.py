@@ -333,9 +333,9 @@ async def test_api_calls_are_counted_once_by_quarters_of_an_hour(database: Datab
     assert await counted(45, None) == 1
     found = await summed(database, tenant, AggregationQuery(UsageFilter(MONTH), ("kind",), TimeStep.QUARTER))
     assert {(key[0] - START, key[1]): (one.quantity, one.costs) for key, one in found.items()} == {
-        (timedelta(), "api"): (8, {"USD": Decimal("0.008")}),
-        (BUCKET, "api"): (8, {"USD": Decimal("0.008")}),
-        (2 * BUCKET, "api"): (4, {}),
+        (timedelta(), "api"): (Decimal(8), {"USD": Decimal("0.008")}),
+        (BUCKET, "api"): (Decimal(8), {"USD": Decimal("0.008")}),
+        (2 * BUCKET, "api"): (Decimal(4), {}),
     }
 
 
