@@ -103,7 +103,7 @@ class GroupTotalOut(BaseModel):
 
 
 class CurrencyTotalOut(BaseModel):
-    """What a period has cost in one currency.
+    """The costs of a period in one currency.
 
     Attributes:
         cost: The exact sum of the lines.
@@ -155,7 +155,7 @@ class CostReportOut(BaseModel):
 
 
 class ReportTotalOut(BaseModel):
-    """What a report comes to in one currency."""
+    """The total of a report in one currency."""
 
     currency: str
     total: str

@@ -38,6 +38,8 @@ SPECIFIED: Mapping[str, Guard | Unguarded] = {
     "/admin/roles": Guard(Permission.ROLE_MANAGE),
     "/admin/policies": Guard(Permission.POLICY_MANAGE),
     "/admin/usage": Guard(Permission.AUDIT_READ),
+    "/admin/costs": Guard(Permission.AUDIT_READ),
+    "POST /admin/costs": Guard(Permission.TENANT_MANAGE),
     "/admin/prices": Guard(Permission.AUDIT_READ),
     "POST /admin/prices": Guard(Permission.TENANT_MANAGE),
     "DELETE /admin/prices": Guard(Permission.TENANT_MANAGE),

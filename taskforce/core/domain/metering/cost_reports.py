@@ -151,7 +151,7 @@ class GroupTotal:
 
 @dataclass(frozen=True, slots=True)
 class CurrencyTotal:
-    """What a period has cost in one currency.
+    """The costs of a period in one currency.
 
     Attributes:
         currency: ISO 4217 code.
@@ -187,7 +187,7 @@ class CostFacts:
 
 @dataclass(frozen=True, slots=True)
 class ReportTerms:
-    """What a report is about.
+    """The subject of a report.
 
     Attributes:
         start: Beginning of the period, UTC.

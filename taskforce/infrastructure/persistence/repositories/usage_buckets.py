@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from models.tables.runs import RunFileRow, RunResultRow, TranscriptRow
+from models.tables.service_statistics import ServiceStatisticsRow
 from models.tables.tenants import TenantRow
 from models.tables.usage import UsageRow
 from models.tables.usage_buckets import UsageBucketRow
@@ -40,6 +41,7 @@ DAY_HOURS = 24
 LOOK_BACK: Final = timedelta(days=7)
 """How far back API calls are counted that no rollup has counted."""
 _BUCKETS, _RECORDS, _TENANTS = table(UsageBucketRow), table(UsageRow), table(TenantRow)
+_CALLS = table(ServiceStatisticsRow)
 _FILES, _RESULTS, _TRANSCRIPTS = table(RunFileRow), table(RunResultRow), table(TranscriptRow)
 _ROLL_UP = Query(sa.text("SELECT roll_up_usage(:most)"))
 _REBUILD = Query(sa.text("SELECT rebuild_usage(:since, :until)"))
@@ -92,7 +94,7 @@ class UsageBucketRepository(Repository):
 
     async def count_calls(self, until: datetime, price: UnitPrice | None = None) -> int:
         """Adds the buckets of API calls, of the minutes after the last one that exists."""
-        values = {"tenant": self._tenant_id, "until": until, "earliest": until - LOOK_BACK, **_priced(price)}
+        values = {**self._of(), "until": until, "earliest": until - LOOK_BACK, **_priced(price)}
         return await self._connection.change(_COUNT_CALLS, values)
 
     async def aggregate(self, query: AggregationQuery) -> Aggregation:
@@ -139,29 +141,47 @@ def _measure() -> Query:
 
 
 _MEASURE = _measure()
-_NONE: Final = ", ".join(f"0 AS {name}" for name in COUNTS)
-_NOWHERE: Final = ", ".join(f"'' AS {name}" for name in BUCKET_DIMENSIONS.values() if name not in {"kind", _CURRENCY})
-_NAMED: Final = ", ".join(name for name in BUCKET_DIMENSIONS.values() if name not in {"kind", _CURRENCY})
-# The last bucket is found from the end of the key's index. What a process stores late of minutes before it is lost.
-_COUNT_CALLS = Query(
-    sa.text(
-        f"""
-        INSERT INTO usage_buckets (tenant_id, bucket, {", ".join(COUNTS)}, {_NAMED}, kind, currency, quantity, cost)
-        SELECT s.tenant_id, date_bin('15 minutes', s.minute, '2000-01-01Z'), {_NONE}, {_NOWHERE}, 'api',
-            CAST(:in_currency AS text), sum(s.count), sum(s.count) * CAST(:each AS numeric)
-        FROM service_statistics s
-        WHERE s.tenant_id = :tenant AND s.kind = 'endpoint' AND s.minute < CAST(:until AS timestamptz)
-            AND s.minute >= coalesce((
-                SELECT b.bucket + interval '15 minutes' FROM usage_buckets b
-                WHERE b.tenant_id = :tenant AND b.kind = 'api' AND b.bucket >= CAST(:earliest AS timestamptz)
-                ORDER BY b.bucket DESC LIMIT 1
-            ), CAST(:earliest AS timestamptz))
-        GROUP BY 1, 2
-        ORDER BY 2
-        ON CONFLICT DO NOTHING
-        """  # noqa: S608 - names of our own columns
+
+
+def _count_calls() -> Query:
+    until = sa.bindparam("until", type_=_CALLS.c.minute.type)
+    earliest = sa.bindparam("earliest", type_=_CALLS.c.minute.type)
+    kind: sa.ColumnElement[str] = sa.literal_column("'api'")
+    # Found from the end of the key's index. What a process stores late of minutes before it is lost.
+    last = (
+        sa.select(_BUCKETS.c.bucket + sa.literal_column("interval '15 minutes'"))
+        .where(where(_BUCKETS), _BUCKETS.c.kind == kind, _BUCKETS.c.bucket >= earliest)
+        .order_by(_BUCKETS.c.bucket.desc())
+        .limit(_ONE)
+        .scalar_subquery()
     )
-)
+    origin = sa.literal_column("timestamptz '2000-01-01Z'")
+    bucket = sa.func.date_bin(sa.literal_column("interval '15 minutes'"), _CALLS.c.minute, origin)
+    calls = sa.cast(sa.func.sum(_CALLS.c.count), sa.Numeric)
+    values: dict[str, sa.ColumnElement[Any]] = dict.fromkeys(_SUMMED, _ZERO)
+    values |= dict.fromkeys(BUCKET_DIMENSIONS.values(), _NO_TEXT)
+    values |= {
+        "tenant_id": _CALLS.c.tenant_id,
+        "bucket": bucket,
+        "kind": kind,
+        _QUANTITY: calls,
+        _COST: calls * sa.bindparam("each", type_=sa.Numeric()),
+        _CURRENCY: sa.bindparam("in_currency", type_=sa.Text()),
+    }
+    rows = (
+        sa.select(*(value.label(name) for name, value in values.items()))
+        .where(
+            where(_CALLS),
+            _CALLS.c.kind == sa.literal_column("'endpoint'"),
+            _CALLS.c.minute < until,
+            _CALLS.c.minute >= sa.func.coalesce(last, earliest),
+        )
+        .group_by(_CALLS.c.tenant_id, bucket)
+    )
+    return Query(insert(_BUCKETS).from_select(list(values), rows).on_conflict_do_nothing())
+
+
+_COUNT_CALLS = _count_calls()
 
 
 def _priced(price: UnitPrice | None) -> dict[str, object]:
