@@ -20,6 +20,7 @@ BODIES = {
     "grants": GRANT,
     "comments": {"comment": "x"},
     "reassign": {"people": ["x"]},
+    "adjustments": {"amount": "1", "currency": "USD", "reason": "x"},
     **CATALOG,
 } | dict.fromkeys(("cancel", "pause", "resume"))
 
