@@ -10,6 +10,8 @@ from taskforce.application.approvals.changes import ApprovalChanges
 from taskforce.application.approvals.decisions import ApprovalDecisions
 from taskforce.application.approvals.execution import ApprovalExecution
 from taskforce.application.approvals.handler import RequestHandler
+from taskforce.application.metering.budget_books import BudgetBooks
+from taskforce.application.metering.budget_ledgers import BudgetLedgers
 from taskforce.application.metering.price_books import PriceBooks
 from taskforce.application.reporting.rollup import UsageRollup
 from taskforce.application.runs.kill_switches import ReleaseLook
@@ -40,6 +42,7 @@ from taskforce.infrastructure.config.settings import Settings
 from taskforce.infrastructure.config.webhooks import fixed_webhooks
 from taskforce.infrastructure.keys.derivation import derived_key
 from taskforce.infrastructure.llm.price_map import BundledPrices
+from taskforce.infrastructure.llm.token_estimate import prompt_bound
 from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
@@ -127,6 +130,8 @@ class UseCases:
         handlers: Request handlers, by request type.
         run_cache: Caches the specifications of runs.
         prices: Caches the prices of the tenants.
+        budget_books: Caches the budgets of the tenants.
+        budgets: Reserves and settles what budgets count.
         lifecycle: Begins and ends runs.
         release_look: Looks whether runs are halted.
         decisions: Checks, records and closes requests.
@@ -136,6 +141,8 @@ class UseCases:
     handlers: Mapping[str, RequestHandler]
     run_cache: RunCache
     prices: PriceBooks
+    budget_books: BudgetBooks
+    budgets: BudgetLedgers
     lifecycle: RunLifecycle
     release_look: ReleaseLook
     decisions: ApprovalDecisions
@@ -169,10 +176,13 @@ def use_cases(on: Foundation) -> UseCases:
     """Builds the use cases that gateway, worker and recovery share."""
     handlers = {**on.handlers, **all_handlers(on.rules, on.tools, on.named)}
     run_cache, prices = RunCache(on.database), PriceBooks(on.bundled_prices, on.clock)
+    books = BudgetBooks()
     return UseCases(
         handlers=handlers,
         run_cache=run_cache,
         prices=prices,
+        budget_books=books,
+        budgets=BudgetLedgers(on.database, on.clock, books, prices=prices, prompt_bound=prompt_bound),
         lifecycle=RunLifecycle(on.database, run_cache, on.live, on.clock, prices=prices),
         release_look=ReleaseLook(on.database, run_cache),
         decisions=ApprovalDecisions(
@@ -225,6 +235,7 @@ def worker_use_cases(
             live=on.live,
             clock=on.clock,
             prices=cases.prices,
+            budgets=cases.budgets,
             conversations=said,
         ),
         tool_step=ToolStep(
@@ -236,6 +247,7 @@ def worker_use_cases(
             live=on.live,
             clock=on.clock,
             prices=cases.prices,
+            budgets=cases.budgets,
             conversations=said,
         ),
         execution=ApprovalExecution(database, on.clock, cases.handlers, runs, on.live),

@@ -14,12 +14,13 @@ CHANGED_IN_PLACE = frozenset(
     {"users", "runs", "run_files", "approvals", "tenants", "roles", "api_keys", "rate_buckets"}
     | {"approval_delegations", "approval_definitions", "agents", "agent_versions", "webhooks", "webhook_deliveries"}
     | {"request_results", "run_words", "sweep_leases", "model_prices", "service_statistics", "cost_reports"}
+    | {"budgets", "budget_ledgers", "budget_reservations"}
 )
 """The tables in which the application may change rows; all others are append-only."""
 DELETED_FROM = frozenset(
     {"roles", "resource_grants", "approval_delegations", "approval_definitions", "agents", "agent_versions"}
     | {"webhooks", "request_results", "request_result_pieces", "kill_switches"}
-    | {"model_prices", "service_statistics"}
+    | {"model_prices", "service_statistics", "budgets", "budget_ledgers", "budget_reservations"}
 )
 """The tables from which the application may delete."""
 WRITTEN_BY_FUNCTION = frozenset({"audit_anchors", "audit_unsealed", "tenant_deletions"})

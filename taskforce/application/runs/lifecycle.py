@@ -294,6 +294,8 @@ async def _tell_end(
     ended = Ended(spec, ending, totals, now)
     data = {"status": ending.status.value, "error_code": ending.error_code, "tokens": ended.tokens}
     await records.events.append(spec.run_id, "run.finished", data, now)
+    # A call of it that is still under way adds what it has used all the same.
+    await records.budgets.finish(spec.run_id)
     await records.audit.append(_audited(spec, ending, now))
     seconds = (now - spec.created_at).total_seconds()
     records.facts.append(RunEnded(spec.agent.agent_id, ending.status.value, seconds, totals.steps, ended.tokens))

@@ -7,6 +7,7 @@ from datetime import datetime
 
 import structlog
 
+from taskforce.application.metering.budget_ledgers import BudgetLedgers, Reservation
 from taskforce.application.metering.price_books import PriceBooks
 from taskforce.application.runs.closing_turn import CLOSING, answer_in_words
 from taskforce.application.runs.conversation_window import ConversationWindows, Window
@@ -21,6 +22,7 @@ from taskforce.application.tenant_threads import in_thread
 from taskforce.core.domain.access.policies import Policy
 from taskforce.core.domain.errors import Conflict, DomainError
 from taskforce.core.domain.identity.principals import Principal
+from taskforce.core.domain.metering.budget_ledgers import Draw
 from taskforce.core.domain.metering.usage import UsageEntry
 from taskforce.core.domain.runs.repetition import needs_hint, repeated_steps
 from taskforce.core.domain.runs.reply import CappedCalls, capped_calls, capped_text
@@ -37,6 +39,7 @@ from taskforce.core.interfaces.llm import (
     ModelRequest,
 )
 from taskforce.core.interfaces.notifications import Live
+from taskforce.core.interfaces.repositories.budgets import CallKey
 from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 from taskforce.core.interfaces.store import Records, Store
 from taskforce.core.interfaces.tools import ToolRunner, ToolSpec
@@ -46,6 +49,11 @@ _log = structlog.get_logger(__name__)
 REPEATED = (
     "[You have now made the same tool calls {count} times in a row, with the same results. Do something else, or "
     "answer with what you have; after {most} times the run ends.]"
+)
+
+BUDGET_LOW = (
+    "[The budget of this run is nearly used up: of {limit} there are about {left} left. Do what matters most first, "
+    "and answer as soon as you can.]"
 )
 
 
@@ -61,6 +69,7 @@ class ModelStep:
         live: Notifies watchers of runs.
         clock: The time, UTC.
         prices: The prices of the tenants.
+        budgets: The ledgers of the tenants' budgets.
         conversations: The cache of steps, for the tool calls and the next step.
     """
 
@@ -75,10 +84,12 @@ class ModelStep:
         live: Live,
         clock: Clock,
         prices: PriceBooks,
+        budgets: BudgetLedgers,
         conversations: Conversations | None = None,
     ) -> None:
         self._store = store
         self._prices = prices
+        self._budgets = budgets
         self._run_cache = run_cache
         self._tool_call_policy = tool_call_policy
         self._model = model
@@ -102,7 +113,9 @@ class ModelStep:
         Raises:
             ModelFailure: There is no usable reply; its usage is recorded.
             Forbidden: As `ToolCallPolicy.user`: the run's user or credential has lost its rights.
-            Conflict: `tokens_used_up`: failed attempts have used up the run's limit of tokens; `run_cancelled`.
+            Conflict: `tokens_used_up`: failed attempts have used up the run's limit of tokens; `run_cancelled`;
+                `budget_exceeded`.
+            Invalid: `model_unpriced`: a budget of money bears on the call, and its model has no known price.
             Unavailable: `halted`: a kill switch is pulled.
         """
         spec = await self._run_cache.get(turn.tenant_id, turn.run_id)
@@ -120,22 +133,25 @@ class ModelStep:
             return replace(result, unknown=seen.unknown)
         if turn.begins and turn.attempt == 1:
             begun(self._live, spec)
+        request = self._request(spec, seen)
+        call = CallKey(turn.run_id, turn.step, 0, turn.attempt)
+        held = await self._budgets.reserve(spec, seen.draws, request, call, begins=turn.begins)
         try:
             # No transaction is open during the call, which may take minutes.
-            reply = await self._ask(spec, seen)
+            reply = await self._ask(_told_of_budget(request, held), turn)
         except ModelFailure as error:
-            await self._spend(spec, turn, error.calls, error)
+            await self._spend(spec, turn, held, calls=error.calls, error=error)
             raise
         except ModelInterrupted as gone:
-            await self._spend(spec, turn, gone.calls)
+            await self._spend(spec, turn, held, calls=gone.calls)
             raise
         # A reply that was paid for is stored also when the activity is cancelled at this moment.
-        return replace(await shielded(self._keep(spec, turn, seen.heard, reply)), unknown=seen.unknown)
+        return replace(await shielded(self._keep(spec, turn, seen.heard, reply, held=held)), unknown=seen.unknown)
 
-    async def _ask(self, spec: RunSpec, context: "_StepContext") -> ModelReply:
-        request, stream = self._request(spec, context), self._stream(context.turn)
-        if context.turn.closing:
-            return await answer_in_words(self._model, request, stream, context.turn.closed_by)
+    async def _ask(self, request: ModelRequest, turn: ModelStepInput) -> ModelReply:
+        stream = self._stream(turn)
+        if turn.closing:
+            return await answer_in_words(self._model, request, stream, turn.closed_by)
         return await self._model.complete(request, stream)
 
     async def _look(self, spec: RunSpec, turn: ModelStepInput) -> "_StepContext":
@@ -170,6 +186,7 @@ class ModelStep:
                 repeated=repeated,
                 heard=heard,
                 unknown=unknown,
+                draws=await self._budgets.draws(records, spec, principal.tenant),
             )
 
     def _offered(self, spec: RunSpec, turn: ModelStepInput, principal: Principal) -> tuple[ToolSpec, ...]:
@@ -251,17 +268,18 @@ class ModelStep:
         return _Stream(self._live, turn)
 
     async def _keep(
-        self, spec: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply
+        self, spec: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply, *, held: Reservation
     ) -> ModelStepResult:
         try:
-            return await self._store_reply(spec, turn, heard, reply)
+            return await self._store_reply(spec, turn, heard, reply, held=held)
         except Exception:
             # The reply is lost but was paid for: the run's limit of tokens must hold for attempts that fail here.
-            await self._spend(spec, turn, tuple(replace(call, failed="reply_not_stored") for call in reply.calls))
+            lost = tuple(replace(call, failed="reply_not_stored") for call in reply.calls)
+            await self._spend(spec, turn, held, calls=lost)
             raise
 
     async def _store_reply(
-        self, spec: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply
+        self, spec: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply, *, held: Reservation
     ) -> ModelStepResult:
         text = capped_text(reply.text, turn.step)
         # In a thread: arguments may be megabytes, and parsing them would block the event loop for other tenants' runs.
@@ -271,10 +289,10 @@ class ModelStep:
         policy = await self._tool_call_policy.policy(spec)
         try:
             return await self._store_first(
-                spec, policy, turn, messages=[*heard, entry], calls=reply.calls, whole=text.whole
+                spec, policy, turn, messages=[*heard, entry], calls=reply.calls, whole=text.whole, held=held
             )
         except DuplicateKey:
-            return await self._store_late(spec, policy, turn, reply.calls)
+            return await self._store_late(spec, policy, turn, calls=reply.calls, held=held)
         finally:
             self._live.changed(turn.tenant_id, turn.run_id)
 
@@ -287,18 +305,22 @@ class ModelStep:
         messages: Sequence[Entry],
         calls: tuple[ModelCall, ...],
         whole: str | None,
+        held: Reservation,
     ) -> ModelStepResult:
         async with self._store.tenant(turn.tenant_id) as records:
             *heard, reply = [await records.transcripts.append(turn.run_id, one) for one in messages]
             if whole is not None:
                 await records.results.add(turn.run_id, turn.step, 0, whole)
-            await records.usage.add(await self._spending(records, spec, turn, calls))
+            used = await self._spending(records, spec, turn, calls)
+            await records.usage.add(used)
             data = {"step": turn.step, "tools": [call.name for call in reply.tool_calls], "text": reply.text[:500]}
             await records.events.append(turn.run_id, "step.replied", data, reply.at, step=turn.step)
             checked = await self._checked(records, spec, policy, turn=turn, reply=reply)
             # The usage of failed attempts counts as well; a first attempt has none before it and saves the query.
             tokens = _tokens(calls) if turn.attempt == 1 else await _used(records, turn)
             ended = await self._ended(records, spec, turn, reply) if turn.ends(reply) else None
+            # Last, for the ledgers are locked until the commit, and other runs wait for them.
+            await self._budgets.settle(records, spec, held, used)
         if ended is not None:
             ended.log()
             return ModelStepResult(0, tokens, ended=True, stop_reason=turn.stop_reason(reply))
@@ -317,33 +339,55 @@ class ModelStep:
         return await close_by_reply(records, spec, ending, reply, self._clock(), messages=seen)
 
     async def _store_late(
-        self, spec: RunSpec, policy: Policy, turn: ModelStepInput, calls: tuple[ModelCall, ...]
+        self,
+        spec: RunSpec,
+        policy: Policy,
+        turn: ModelStepInput,
+        *,
+        calls: tuple[ModelCall, ...],
+        held: Reservation,
     ) -> ModelStepResult:
         """Returns the reply of another attempt that was taken for dead but has stored its reply first."""
         async with self._store.tenant(turn.tenant_id) as records:
-            await records.usage.add(await self._spending(records, spec, turn, calls))
+            used = await self._spending(records, spec, turn, calls)
+            await records.usage.add(used)
             reply = await records.transcripts.entry(turn.run_id, turn.step, 0)
             if reply is None:
                 raise DuplicateKey(f"Something of step {turn.step} is stored already, but no reply.")
             if turn.ends(reply):
                 # The other attempt has ended the run with totals that lack the usage of this one.
                 await records.runs.total(turn.run_id)
-            return await self._known(records, spec, policy, turn, reply)
+            known = await self._known(records, spec, policy, turn, reply)
+            await self._budgets.settle(records, spec, held, used)
+            return known
 
     async def _spend(
-        self, spec: RunSpec, turn: ModelStepInput, calls: tuple[ModelCall, ...], error: DomainError | None = None
+        self,
+        spec: RunSpec,
+        turn: ModelStepInput,
+        held: Reservation,
+        *,
+        calls: tuple[ModelCall, ...],
+        error: DomainError | None = None,
     ) -> None:
         """Records the usage of an attempt without a reply; an error here must not hide the attempt's own."""
         try:
-            await shielded(self._record_waste(spec, turn, calls, error))
+            await shielded(self._record_waste(spec, turn, held, calls=calls, error=error))
         except Exception:  # noqa: BLE001 - the caller raises the attempt's own failure, which matters more
             _log.exception("usage.not_recorded", run_id=turn.run_id, step=turn.step)
 
     async def _record_waste(
-        self, spec: RunSpec, turn: ModelStepInput, calls: tuple[ModelCall, ...], error: DomainError | None
+        self,
+        spec: RunSpec,
+        turn: ModelStepInput,
+        held: Reservation,
+        *,
+        calls: tuple[ModelCall, ...],
+        error: DomainError | None,
     ) -> None:
         async with self._store.tenant(turn.tenant_id) as records:
-            await records.usage.add(await self._spending(records, spec, turn, calls))
+            used = await self._spending(records, spec, turn, calls)
+            await records.usage.add(used)
             if error is not None:
                 details = {
                     "step": turn.step,
@@ -354,6 +398,7 @@ class ModelStep:
                 await records.events.append(turn.run_id, "model.failed", details, self._clock())
             # The run may have ended, with its totals closed, before this model call was given up.
             await records.runs.total(turn.run_id)
+            await self._budgets.settle(records, spec, held, used)
         self._live.changed(turn.tenant_id, turn.run_id)
 
     async def _spending(
@@ -378,6 +423,7 @@ class _StepContext:
     repeated: int = 0
     known: Entry | None = None
     unknown: int = 0
+    draws: tuple[Draw, ...] = ()
 
 
 def _entry(turn: ModelStepInput, reply: ModelReply, calls: CappedCalls, text: ShownText, now: datetime) -> Entry:
@@ -410,6 +456,15 @@ def _messages(spec: RunSpec, context: _StepContext) -> tuple[ChatMessage, ...]:
     if needs_hint(context.repeated, most):
         return (*messages, ChatMessage("user", REPEATED.format(count=context.repeated, most=most)))
     return messages
+
+
+def _told_of_budget(request: ModelRequest, held: Reservation) -> ModelRequest:
+    ledger = held.nearly_used_up
+    if ledger is None:
+        return request
+    # At the end, for what stands before the conversation must not change, or no provider finds it in its cache.
+    left = BUDGET_LOW.format(left=ledger.budget.shown(ledger.left), limit=ledger.budget.shown(ledger.limit))
+    return replace(request, messages=(*request.messages, ChatMessage("user", left)))
 
 
 class _Stream:

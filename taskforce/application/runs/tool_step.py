@@ -6,6 +6,7 @@ from datetime import datetime
 
 import structlog
 
+from taskforce.application.metering.budget_ledgers import BudgetLedgers
 from taskforce.application.metering.price_books import PriceBooks
 from taskforce.application.outages import AttemptControl, store_patiently
 from taskforce.application.runs.answers import answer_to
@@ -67,6 +68,7 @@ class ToolStep:
         live: Notifies watchers of runs.
         clock: The time, UTC.
         prices: The prices of the tenants.
+        budgets: The ledgers of the tenants' budgets.
         conversations: The cache of steps.
     """
 
@@ -81,10 +83,12 @@ class ToolStep:
         live: Live,
         clock: Clock,
         prices: PriceBooks,
+        budgets: BudgetLedgers,
         conversations: Conversations | None = None,
     ) -> None:
         self._store = store
         self._prices = prices
+        self._budgets = budgets
         self._run_cache = run_cache
         self._tool_call_policy = tool_call_policy
         self._tools = tools
@@ -267,10 +271,14 @@ class ToolStep:
             async with self._store.tenant(spec.tenant_id) as records:
                 entries = await store_observations(records, spec, [(one.call, entry)])
                 if spending is not None:
-                    await records.usage.add(spending.priced(await self._prices.latest(records)))
+                    spending = spending.priced(await self._prices.latest(records))
+                    await records.usage.add(spending)
                     records.facts.append(ToolRan(one.call.name, status.value, spent / 1_000))
                 if seen.whole is not None:
                     await records.results.add(spec.run_id, entry.step, entry.call, seen.whole)
+                if spending is not None:
+                    # Last, for the ledgers are locked until the commit.
+                    await self._budgets.charge(records, spec, spending)
         except DuplicateKey:
             # Another attempt, taken for dead, has stored its observation first: the model receives that one only.
             _log.info("observation.kept", run_id=spec.run_id, step=entry.step, call=entry.call)

@@ -166,6 +166,14 @@ class ModelReplyInvalid(ModelFailure, Invalid):
     """
 
 
+class PromptBound(Protocol):
+    """Estimates how many tokens the prompt of a request may have at most."""
+
+    def __call__(self, request: ModelRequest) -> int:
+        """Returns the tokens."""
+        ...
+
+
 class ChatModel(Protocol):
     """The protocol of a chat model."""
 

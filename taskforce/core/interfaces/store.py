@@ -18,6 +18,7 @@ from taskforce.core.interfaces.metrics import Fact
 from taskforce.core.interfaces.repositories.access import PolicyDocuments, RateBuckets
 from taskforce.core.interfaces.repositories.approvals import Definitions, Delegations, RequestResults, Requests
 from taskforce.core.interfaces.repositories.audit import Audit
+from taskforce.core.interfaces.repositories.budgets import Budgets
 from taskforce.core.interfaces.repositories.catalog import Catalog
 from taskforce.core.interfaces.repositories.cost_reports import CostReports
 from taskforce.core.interfaces.repositories.idempotency import Answers
@@ -141,6 +142,11 @@ class Records(Protocol):
     @property
     def prices(self) -> Prices:
         """Returns the repository of the tenant's prices."""
+        ...
+
+    @property
+    def budgets(self) -> Budgets:
+        """Returns the repository of the tenant's budgets."""
         ...
 
     @property

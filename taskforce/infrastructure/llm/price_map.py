@@ -52,7 +52,9 @@ _NOT_COUNTED: Final[Mapping[str, str]] = {
     "input_cost_per_query": "A query",
 }
 _TIER: Final = re.compile(rf"({'|'.join(_KEYS)})_above_(\d{{1,6}})(k?)_tokens")
-_ALSO: Final = frozenset({"litellm_provider", "mode", "tiered_pricing", "range", "off_peak_pricing"})
+_LONGEST: Final = ("max_output_tokens", "max_tokens")
+"""Fields that say how long a reply may be, the one that says it best first."""
+_ALSO: Final = frozenset({"litellm_provider", "mode", "tiered_pricing", "range", "off_peak_pricing", *_LONGEST})
 _NO_REPLY: Final = frozenset({"embedding", "rerank", "moderation"})
 _LOCAL: Final = frozenset({"ollama", "ollama_chat", "lemonade", "llamafile", "lm_studio"})
 """Providers that run on one's own machine, where zero is the price, and not a gap of the map."""
@@ -124,6 +126,13 @@ class PriceMap:
         if entry and _is_zero(entry) and not _is_local(entry):
             notes.append(ZERO)
         return tuple(notes)
+
+    def max_reply(self, model: str) -> int | None:
+        """Returns how many tokens a model's reply may have; None where the map does not say."""
+        key = self.key(model)
+        entry = {} if key is None else self._entries.get(key, {})
+        counts = (entry.get(name) for name in _LONGEST)
+        return next((one for one in counts if isinstance(one, int) and one > 0), None)
 
     def nearest(self, model: str) -> str | None:
         """Returns the name that is most like a mistyped one, as it is written in calls; None where none is like it.

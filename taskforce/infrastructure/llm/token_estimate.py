@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from taskforce.core.domain.metering.tokens import TokenCounts
-from taskforce.core.interfaces.llm import ChatMessage
+from taskforce.core.interfaces.llm import ChatMessage, ModelRequest
 from taskforce.core.interfaces.tools import ToolSpec
 from taskforce.infrastructure.llm.chat_format import wire_tools
 
@@ -19,6 +19,11 @@ IMPLAUSIBLE = 8
 """A provider that counts less than an eighth of the rough count is not believed: no tokenizer is that good."""
 SMALLEST_DOUBTED = 4_000
 """Tokens by the rough count, below which a provider's count is taken as it is: little depends on it."""
+
+HEADROOM_PERCENT = 130
+"""A reserved prompt in percent of the rough count: code and numbers make more tokens than prose does."""
+TOKENS_OF_MESSAGE = 8
+"""Tokens of the format around each message of a reserved prompt, at most."""
 
 _ASCII_PER_TOKEN = 4
 _OTHER_PER_TOKEN = 1.4
@@ -122,3 +127,9 @@ def request_texts(messages: Iterable[ChatMessage], tools: Iterable[ToolSpec]) ->
         texts.append(message.content)
         texts += [call.name + call.arguments for call in message.tool_calls]
     return texts + [json.dumps(tool) for tool in wire_tools(tools)]
+
+
+def prompt_bound(request: ModelRequest) -> int:
+    """Estimates how many tokens the prompt of a request may have at most; fulfils `PromptBound`."""
+    counted = rough_tokens(*request_texts(request.messages, request.tools))
+    return -(-counted * HEADROOM_PERCENT // 100) + TOKENS_OF_MESSAGE * len(request.messages)

@@ -12,6 +12,7 @@ from taskforce.infrastructure.persistence.repositories.approval_delegations impo
 from taskforce.infrastructure.persistence.repositories.approval_results import RequestResultRepository
 from taskforce.infrastructure.persistence.repositories.approvals import RequestRepository
 from taskforce.infrastructure.persistence.repositories.audit import AuditRepository
+from taskforce.infrastructure.persistence.repositories.budgets import BudgetRepository
 from taskforce.infrastructure.persistence.repositories.cost_reports import CostReportRepository
 from taskforce.infrastructure.persistence.repositories.due_rows import DueRowRepository
 from taskforce.infrastructure.persistence.repositories.idempotency import AnswerRepository
@@ -70,6 +71,7 @@ class TenantRecords:
         self.events = EventRepository(connection, tenant_id)
         self.usage = UsageRepository(connection, tenant_id)
         self.prices = PriceRepository(connection, tenant_id)
+        self.budgets = BudgetRepository(connection, tenant_id)
         self.usage_buckets = UsageBucketRepository(connection, tenant_id)
         self.cost_reports = CostReportRepository(connection, tenant_id)
         self.service_statistics = ServiceStatisticsRepository(connection, tenant_id)

@@ -113,7 +113,7 @@ class Stage:
             histories=self.workflows,
         )
         self.run_cache, self.lifecycle, self.decisions = every.run_cache, every.lifecycle, every.decisions
-        self.prices = every.prices
+        self.prices, self.budgets = every.prices, every.budgets
         self.tool_call_policy, self.tool_step, self.execution = own.tool_call_policy, own.tool_step, own.execution
 
     def clock(self) -> datetime:
@@ -130,6 +130,7 @@ class Stage:
             live=self.live,
             clock=self.clock,
             prices=self.prices,
+            budgets=self.budgets,
             conversations=conversations,
         )
 

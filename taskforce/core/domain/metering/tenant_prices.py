@@ -184,6 +184,10 @@ class BundledPriceMap(Protocol):
         """Returns what a cost by it leaves out, or why it has no price, for people."""
         ...
 
+    def max_reply(self, model: str) -> int | None:
+        """Returns how many tokens a model's reply may have; None where it is not known."""
+        ...
+
     def nearest(self, model: str) -> str | None:
         """Returns the known name that is most like a mistyped one; it takes some ten milliseconds."""
         ...

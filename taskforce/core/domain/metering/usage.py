@@ -108,6 +108,12 @@ class UsageEntry:
             attribution=spec.attribution,
         )
 
+    @property
+    def tokens(self) -> int:
+        """Returns the tokens of all of its model calls, those of a tool call among them."""
+        counted = [*(call.tokens for call in self.calls), *(used.tokens for used in self.resources)]
+        return sum(one.total for one in counted)
+
     def priced(self, book: PriceBook) -> "UsageEntry":
         """Returns it with what each of its records costs by the prices of the time of recording.
 

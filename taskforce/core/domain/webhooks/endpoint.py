@@ -30,7 +30,7 @@ DisabledBy = Literal["person", "gone"]
 
 
 class WebhookEvent(StrEnum):
-    """An event of a request for approval; a webhook subscribes to all or some."""
+    """An event of a request for approval, or of a budget; a webhook subscribes to all or some."""
 
     REQUEST_CREATED = "request_created"
     REQUEST_ACTION = "request_action"
@@ -40,6 +40,8 @@ class WebhookEvent(StrEnum):
     REQUEST_ESCALATED = "request_escalated"
     REQUEST_WITHDRAWN = "request_withdrawn"
     REQUEST_VOIDED = "request_voided"
+    BUDGET_SOFT_LIMIT = "budget.soft_limit"
+    BUDGET_EXCEEDED = "budget.exceeded"
 
 
 EVENTS = tuple(event.value for event in WebhookEvent)

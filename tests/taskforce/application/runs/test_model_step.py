@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from taskforce.application.metering.budget_ledgers import Reservation
 from taskforce.application.runs.closing_turn import CLOSING
 from taskforce.application.runs.model_step import ModelStep
 from taskforce.application.runs.model_turn import ModelStepInput, ModelStepResult
@@ -197,7 +198,7 @@ async def test_what_a_reply_cost_is_recorded_though_the_reply_cannot_be_stored(
     run_id = (await stage.accepted()).run_id
     model_step = stage.model_step(Prepared())
 
-    async def fails(*_: object) -> ModelStepResult:
+    async def fails(*_: object, **__: object) -> ModelStepResult:
         raise Unavailable("database_unavailable", "Gone.")
 
     monkeypatch.setattr(model_step, "_store_reply", fails)
@@ -213,10 +214,10 @@ async def test_a_cancellation_after_the_reply_loses_nothing(stage: Stage, monkey
     store = model_step._store_reply
 
     async def cancelled_meanwhile(
-        spec: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply
+        spec: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply, *, held: Reservation
     ) -> ModelStepResult:
         call.cancel()
-        return await store(spec, turn, heard, reply)
+        return await store(spec, turn, heard, reply, held=held)
 
     monkeypatch.setattr(model_step, "_store_reply", cancelled_meanwhile)
     call = asyncio.create_task(model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1)))
@@ -234,7 +235,7 @@ async def test_a_cancellation_stays_one_though_its_cost_cannot_be_recorded(
     call = asyncio.create_task(model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1)))
     await scripted.until(lambda it: len(it.requests) == 1)
 
-    async def fails(*_: object) -> None:
+    async def fails(*_: object, **__: object) -> None:
         raise Unavailable("database_unavailable", "Gone.")
 
     monkeypatch.setattr(model_step, "_record_waste", fails)

@@ -55,6 +55,7 @@ def tool_step(stage: Stage, said: Conversations) -> ToolStep:
         live=stage.live,
         clock=stage.clock,
         prices=stage.prices,
+        budgets=stage.budgets,
         conversations=said,
     )
 

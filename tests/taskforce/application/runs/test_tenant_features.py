@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -70,8 +71,15 @@ class Scene:
         live, clock, prices = stage.live, stage.clock, stage.prices
         tool_call_policy = ToolCallPolicy(TOOLS, clock, RULES, StoredPolicies(stage.database), prices=prices)
         parts = (stage.database, stage.run_cache, tool_call_policy)
-        self.tool_step = ToolStep(*parts, tools=TOOLS, http=GuardedHttp(), live=live, clock=clock, prices=prices)
-        self.model_step = ModelStep(*parts, model=self.model, tools=TOOLS, live=live, clock=clock, prices=prices)
+        said: dict[str, Any] = {
+            "tools": TOOLS,
+            "live": live,
+            "clock": clock,
+            "prices": prices,
+            "budgets": stage.budgets,
+        }
+        self.tool_step = ToolStep(*parts, http=GuardedHttp(), **said)
+        self.model_step = ModelStep(*parts, model=self.model, **said)
 
     async def give(self, *features: str) -> None:
         """The tenant has these features from now on, and no others."""

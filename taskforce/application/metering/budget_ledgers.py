@@ -1,0 +1,232 @@
+"""Reservation of model calls on budgets, and what they have used of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+
+from taskforce.application.audit.events import agent_event
+from taskforce.application.events import announce
+from taskforce.application.metering.budget_books import BudgetBooks
+from taskforce.application.metering.price_books import PriceBooks
+from taskforce.core.domain.errors import Conflict
+from taskforce.core.domain.metering.budget_ledgers import (
+    BUDGET_EXCEEDED,
+    DEFAULT_MAX_REPLY,
+    CallBound,
+    Draw,
+    Ledger,
+    reserved_for,
+    used_by,
+)
+from taskforce.core.domain.metering.budgets import BudgetUnit, OnExceed, Owner
+from taskforce.core.domain.metering.money import plain
+from taskforce.core.domain.metering.usage import UsageEntry
+from taskforce.core.domain.runs.run import RunSpec
+from taskforce.core.domain.tenants.tenant import Tenant
+from taskforce.core.interfaces.clock import Clock
+from taskforce.core.interfaces.llm import ModelRequest, PromptBound
+from taskforce.core.interfaces.repositories.budgets import CallKey, Reserved
+from taskforce.core.interfaces.store import Records, Store
+
+_ONE_RUN = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What an attempt of a model call has reserved.
+
+    Attributes:
+        call: The attempt.
+        draws: The ledgers and amounts; none where no budget bears on the call.
+        ledgers: The ledgers before it.
+    """
+
+    call: CallKey
+    draws: tuple[Draw, ...] = ()
+    ledgers: Sequence[Ledger] = ()
+
+    @property
+    def nearly_used_up(self) -> Ledger | None:
+        """Returns the ledger with the smallest share left among those past their soft limit; None without one."""
+        passed = [one for one in self.ledgers if one.soft_passed]
+        return min(passed, key=lambda one: one.left / max(one.limit, Decimal(1)), default=None)
+
+
+class BudgetLedgers:
+    """Reserves model calls and settles what they have used.
+
+    Args:
+        store: The tenants' data.
+        clock: The time, UTC.
+        books: The budgets of the tenants.
+        prices: The prices of the tenants.
+        prompt_bound: Estimates the tokens of a prompt.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, books: BudgetBooks, *, prices: PriceBooks, prompt_bound: PromptBound
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._books = books
+        self._prices = prices
+        self._prompt_bound = prompt_bound
+
+    async def draws(self, records: Records, spec: RunSpec, tenant: Tenant) -> tuple[Draw, ...]:
+        """Returns the ledgers that a run draws on; no query where its tenant's budgets are cached.
+
+        Args:
+            records: The tenant's records.
+            spec: The run.
+            tenant: The tenant, as it was just read.
+        """
+        book = await self._books.of(records, tenant)
+        return book.draws(Owner.of_run(spec), self._clock()) if book else ()
+
+    async def reserve(
+        self, spec: RunSpec, draws: Sequence[Draw], request: ModelRequest, call: CallKey, *, begins: bool
+    ) -> Reservation:
+        """Reserves what a model call may use on every ledger, or on none.
+
+        Args:
+            spec: The run.
+            draws: The ledgers that it draws on.
+            request: The request.
+            call: The attempt.
+            begins: Whether the run begins with it, and counts as a run.
+
+        Raises:
+            Conflict: `budget_exceeded`: it would exceed a budget; what is left and what is needed are in the details.
+                `run_finished`: the run has ended meanwhile.
+            Invalid: `model_unpriced`: a budget of money cannot be kept with a model without a price in its currency.
+        """
+        runs = tuple(replace(one, amount=_ONE_RUN) for one in draws if one.budget.unit is BudgetUnit.RUNS)
+        if begins and runs:
+            # By itself: ledgers that are locked by two statements would be locked out of order.
+            await self._reserve(spec, runs, CallKey(call.run_id, 0, 0, 1))
+        counted = [one for one in draws if one.budget.unit is not BudgetUnit.RUNS]
+        if not counted:
+            return Reservation(call)
+        wanted = reserved_for(counted, await self._bounds(spec, request))
+        reserved = await self._reserve(spec, wanted, call)
+        return Reservation(call, wanted, reserved.ledgers)
+
+    async def _bounds(self, spec: RunSpec, request: ModelRequest) -> Sequence[CallBound]:
+        prompt, now = self._prompt_bound(request), self._clock()
+        async with self._store.reading(spec.tenant_id) as records:
+            book = await self._prices.latest(records)
+        replies = [
+            request.max_tokens or await self._prices.max_reply(model) or DEFAULT_MAX_REPLY for model in request.models
+        ]
+        return [
+            CallBound(model, prompt, reply, book.price(model, now))
+            for model, reply in zip(request.models, replies, strict=True)
+        ]
+
+    async def _reserve(self, spec: RunSpec, draws: tuple[Draw, ...], call: CallKey) -> Reserved:
+        now = self._clock()
+        async with self._store.tenant(spec.tenant_id) as records:
+            reserved = await records.budgets.reserve(call, draws, now)
+            refused = None if reserved.granted else _exceeded(reserved.ledgers, draws)
+            if refused is not None:
+                await _tell_exceeded(records, spec, *refused, now)
+        if reserved.granted:
+            return reserved
+        if refused is None:
+            raise Conflict("run_finished", "The run has ended.")
+        raise _refusal(*refused)
+
+    async def settle(self, records: Records, spec: RunSpec, reservation: Reservation, used: UsageEntry) -> None:
+        """Adds what a model call has used to its ledgers, in the transaction that stores its usage.
+
+        Args:
+            records: The tenant's records.
+            spec: The run.
+            reservation: What it had reserved.
+            used: Its usage, priced.
+        """
+        if reservation.draws:
+            await _settle(records, spec, reservation.call, reservation.draws, used)
+
+    async def charge(self, records: Records, spec: RunSpec, used: UsageEntry) -> None:
+        """Adds what a tool call has used, of which nothing was reserved, in the transaction that stores its usage.
+
+        Args:
+            records: The tenant's records.
+            spec: The run.
+            used: Its usage, priced.
+        """
+        if not any(used.charges) and not used.tokens:
+            return
+        book = await self._books.latest(records)
+        draws = book.draws(Owner.of_run(spec), self._clock()) if book else ()
+        counted = tuple(one for one in draws if one.budget.unit is not BudgetUnit.RUNS)
+        if counted:
+            await _settle(records, spec, CallKey(used.run_id, used.step, used.call, used.attempt), counted, used)
+
+
+async def _settle(records: Records, spec: RunSpec, call: CallKey, draws: Sequence[Draw], used: UsageEntry) -> None:
+    amounts = [replace(one, amount=used_by(one.budget, used.tokens, used.charges)) for one in draws]
+    for ledger in await records.budgets.settle(call, amounts, used.at):
+        facts = _facts(ledger)
+        event = agent_event(spec, "budget.soft_limit", "budget", ledger.budget.budget_id, used.at, ledger=facts)
+        await records.audit.append(event)
+        await announce(records, "budget.soft_limit", {**facts, "run_id": spec.run_id}, used.at)
+
+
+def _exceeded(ledgers: Sequence[Ledger], draws: Sequence[Draw]) -> tuple[Ledger, Decimal] | None:
+    needed = {draw.key: draw.amount for draw in draws}
+    full = [(ledger, needed[ledger.key]) for ledger in ledgers if not ledger.has_room(needed[ledger.key])]
+    # One that ends the run counts before one for which people are asked.
+    return min(full, key=lambda one: one[0].budget.on_exceed is not OnExceed.STOP, default=None)
+
+
+async def _tell_exceeded(records: Records, spec: RunSpec, ledger: Ledger, needed: Decimal, now: datetime) -> None:
+    facts = {**_facts(ledger), "needed": plain(needed)}
+    event = agent_event(
+        spec,
+        "budget.exceed",
+        "budget",
+        ledger.budget.budget_id,
+        now,
+        outcome="denied",
+        reason=BUDGET_EXCEEDED,
+        run_id=spec.run_id,
+        ledger=facts,
+    )
+    await records.audit.append(event)
+    await records.events.append(spec.run_id, "budget.exceeded", facts, now)
+    await announce(records, "budget.exceeded", {**facts, "run_id": spec.run_id}, now)
+
+
+def _facts(ledger: Ledger) -> dict[str, object]:
+    return {
+        "budget_id": ledger.budget.budget_id,
+        "budget": ledger.budget.name,
+        "subject": ledger.key.subject,
+        "period_start": ledger.key.period_start.isoformat(),
+        "unit": ledger.budget.unit.value,
+        "currency": ledger.budget.currency,
+        "limit": plain(ledger.limit),
+        "spent": plain(ledger.spent),
+        "reserved": plain(ledger.reserved),
+    }
+
+
+def _refusal(ledger: Ledger, needed: Decimal) -> Conflict:
+    budget = ledger.budget
+    text = (
+        f"The budget {budget.name!r} is used up: the next call may need {budget.shown(needed)}, and of "
+        f"{budget.shown(ledger.limit)} there are {budget.shown(ledger.left)} left."
+    )
+    details = {
+        "budget_id": budget.budget_id,
+        "budget": budget.name,
+        "subject": ledger.key.subject,
+        "period_start": ledger.key.period_start.isoformat(),
+        "left": plain(ledger.left),
+        "needed": plain(needed),
+        "on_exceed": budget.on_exceed.value,
+    }
+    return Conflict(BUDGET_EXCEEDED, text, details=details)
