@@ -144,7 +144,7 @@ def build_activities(parts: WorkerParts, cases: UseCases, workflow_client: Workf
         histories=workflow_client.tenants,
     )
     return activities_of(
-        RunActivities(cases.lifecycle, cases.release_look),
+        RunActivities(cases.lifecycle, cases.release_look, cases.budgets),
         ModelActivities(own.model_step),
         ToolActivities(own.tool_step),
         ApprovalActivities(

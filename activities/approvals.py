@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
 
 from temporalio import activity
 
@@ -21,9 +23,12 @@ from models.messages.approvals import (
     RequestRef,
     TimedRecord,
 )
+from models.messages.budgets import ExceededBudget
+from taskforce.application.approvals.budget_raise_requests import BudgetWish
 from taskforce.application.approvals.changes import ApprovalChanges
 from taskforce.application.approvals.decisions import ApprovalDecisions, DecisionAttempt, RecordedDecision
 from taskforce.application.approvals.execution import ApprovalExecution
+from taskforce.application.approvals.handler import TOOL_CALL
 from taskforce.application.approvals.update_proofs import ReceivedUpdate, UpdateVerification
 from taskforce.application.runs.tool_calls import CallRef
 from taskforce.core.domain.approvals.approval import ApprovalStatus, Channel, Decision, Verdict
@@ -33,6 +38,7 @@ from taskforce.core.domain.approvals.records import Request
 from taskforce.core.domain.approvals.terms import Deciders, TimedAction
 from taskforce.core.domain.approvals.update_proofs import UpdateProof
 from taskforce.core.domain.errors import Conflict
+from taskforce.core.domain.metering.budgets import LedgerKey
 
 
 class ApprovalActivities:
@@ -67,6 +73,8 @@ class ApprovalActivities:
         if not start.run_id:
             return self._opened(await self._decisions.open(start.tenant_id, start.request_id))
         ref = CallRef(start.tenant_id, start.run_id, start.step, start.call)
+        if start.exceeded is not None:
+            return self._opened(await self._decisions.open_raise(ref, start.request_id, _wish(start.exceeded)))
         return self._opened(await self._decisions.open_call(ref, start.request_id))
 
     def _opened(self, request: Request) -> OpenedRequest:
@@ -185,7 +193,8 @@ def _opened(request: Request, shown: Mapping[str, object]) -> OpenedRequest:
         "allowed_people": terms.allowed_people,
         "comment_required": terms.comment_required,
         "actions": tuple(_due(action) for action in terms.actions),
-        "carries_out": terms.carries_out and request.run_id is None,
+        # A tool call is carried out by its run.
+        "carries_out": terms.carries_out and request.request_type != TOOL_CALL,
     }
     return OpenedRequest.model_validate(
         {
@@ -210,3 +219,8 @@ def _opened(request: Request, shown: Mapping[str, object]) -> OpenedRequest:
 def _due(action: TimedAction) -> DueAction:
     named = {name: value for name, value in (("roles", action.to.roles), ("people", action.to.people)) if value}
     return DueAction.model_validate({"kind": action.kind.value, "after_seconds": action.after_seconds, **named})
+
+
+def _wish(exceeded: ExceededBudget) -> BudgetWish:
+    key = LedgerKey(exceeded.budget_id, exceeded.subject, datetime.fromisoformat(exceeded.period_start))
+    return BudgetWish(key, Decimal(exceeded.needed), Decimal(exceeded.left))

@@ -12,6 +12,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from activities.work import worked_ms
 from taskforce.core.domain.access.fair_shares import TENANT_BUSY
 from taskforce.core.domain.errors import MAY_PASS, DomainError
+from taskforce.core.domain.metering.budget_ledgers import BUDGET_EXCEEDED
 from taskforce.core.domain.runs.kill_switches import HALTED
 from taskforce.core.domain.runs.model_retry import WORKER_SHUTDOWN
 from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
@@ -19,6 +20,8 @@ from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 INTERNAL = "internal"
 # Refused again and again, as it should be: that is no line of the log.
 _EXPECTED = frozenset({HALTED, TENANT_BUSY})
+# Of these the workflow needs the details, which hold ids and amounts and no content.
+_TOLD = frozenset({BUDGET_EXCEEDED})
 
 _log = structlog.get_logger(__name__)
 
@@ -31,7 +34,8 @@ def to_failure(error: DomainError) -> ApplicationError:
 
     Returns:
         A failure whose type is the error's code, and whose details are its kind and the milliseconds that the activity
-        has worked; retryable by kind, after the error's `retry_after` where it has one.
+        has worked, of an exceeded budget also its details; retryable by kind, after the error's `retry_after` where it
+        has one.
     """
     # A duplicate key means that another attempt of the same activity committed first: a retry finds its result.
     may_pass = error.kind in MAY_PASS or isinstance(error, DuplicateKey)
@@ -39,6 +43,7 @@ def to_failure(error: DomainError) -> ApplicationError:
         error.message,
         error.kind.value,
         worked_ms(),
+        *([dict(error.details)] if error.code in _TOLD else []),
         type=error.code,
         non_retryable=not may_pass,
         category=ApplicationErrorCategory.BENIGN if error.code in _EXPECTED else ApplicationErrorCategory.UNSPECIFIED,

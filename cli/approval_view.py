@@ -141,9 +141,15 @@ def _consequence(request: Document) -> str:
         "agent_publish": "the version is published: new runs of the agent use it",
         "permission_escalation": f"{request.exact('requester_id')} gets the role that is named below",
         "data_export": f"{request.exact('requester_id')} may download the export",
-        "budget_raise": f"run {payload.exact('run_id')} may use as much as is named below",
+        "budget_raise": _raised(payload),
     }
     return follows.get(kind, "nothing by itself: the approval is the record")
+
+
+def _raised(payload: Document) -> str:
+    if payload.exact("budget_id"):
+        return "the budget is raised by the amount that is named below, for this period alone"
+    return f"run {payload.exact('run_id')} may use as much as is named below"
 
 
 def _asked(request: Document) -> Document:

@@ -5,16 +5,11 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from temporalio import workflow
-from temporalio.exceptions import (
-    ApplicationError,
-    ChildWorkflowError,
-    FailureError,
-    TerminatedError,
-    is_cancelled_exception,
-)
+from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
-from workflows.approval import ApprovalWorkflow
+from workflows.run_approvals import RunApprovals
 from workflows.run_attempts import RunAttempts
+from workflows.run_budgets import BUDGET_REFUSED, RunBudgets
 from workflows.run_messages import RunMessages
 from workflows.run_waits import ANSWER, PAUSE, RunWaits
 from workflows.run_work import RunWork
@@ -25,13 +20,10 @@ from workflows.runtime.activity_calls import (
     ran_out,
     stop_if_cancelled,
 )
-from workflows.runtime.markdown import escaped, summary
-from workflows.runtime.search_attributes import AGENT, APPROVAL_TYPE, TENANT, USER
+from workflows.runtime.markdown import escaped
 
 with workflow.unsafe.imports_passed_through():
-    from temporalio.common import SearchAttributePair, TypedSearchAttributes
-
-    from models.messages.approvals import ApprovalInput, CloseRequest
+    from models.messages.approvals import ApprovalInput
     from models.messages.frame import RunRef
     from models.messages.runs import (
         Carried,
@@ -48,8 +40,8 @@ with workflow.unsafe.imports_passed_through():
         ToolOutcome,
         ToolTurn,
     )
-    from taskforce.core.domain.approvals.approval import workflow_id as approval_workflow_id
     from taskforce.core.domain.ids import effect_id
+    from taskforce.core.domain.metering.budget_ledgers import BUDGET_EXCEEDED
     from taskforce.core.domain.runs.kill_switches import RUN_CANCELLED
     from taskforce.core.domain.runs.questions import question_id
     from taskforce.core.domain.runs.run import TIME_USED_UP, TOKENS_USED_UP, Limits, StopReason
@@ -85,7 +77,9 @@ class AgentRun:
         self._stop_reason: StopReason | None = None
         self._waits = RunWaits(self._ref(), self._describe)
         self._worked = RunWork(carried.worked_seconds, self._waits)
-        self._attempts = RunAttempts(self._waits, self._worked, self._while_paused)
+        self._approvals = RunApprovals(self._waits)
+        self._budgets = RunBudgets(self._ref(), self._waits, self._approvals)
+        self._attempts = RunAttempts(self._waits, self._worked, self._while_paused, self._until_budget)
         self._questions = self._waits.questions
         self._messages = RunMessages(carried, self._waits)
         self._row_ended = False
@@ -168,10 +162,9 @@ class AgentRun:
                 is_over = self._row_ended or (answered and not await self._has_words())
             except FailureError as error:
                 await self._until_cancelled(error)
-                if is_refusal(error, TOKENS_USED_UP):
-                    return self._incomplete(StopReason.MAX_TOKENS)
-                if is_refusal(error, TIME_USED_UP):
-                    return self._incomplete(StopReason.MAX_SECONDS)
+                used_up = self._used_up(error)
+                if used_up is not None:
+                    return used_up
                 # In older histories the timeout was the run's remaining time: its own limit was reached.
                 if ran_out(error) and left <= MODEL_PATIENCE and not self._worked.is_counted():
                     return self._incomplete(StopReason.MAX_SECONDS)
@@ -266,31 +259,12 @@ class AgentRun:
     async def _approved(self, permit: Permit, request_id: str) -> bool:
         what = f"approval of {permit.tool}"
         await self._waits.hold(what)
-        approved = await self._decided(permit, request_id)
-        await self._waits.release(what)
-        return approved
-
-    async def _decided(self, permit: Permit, request_id: str) -> bool:
         asked = ApprovalInput(
             tenant_id=self._tenant_id, request_id=request_id, run_id=self._run_id, step=self._step, call=permit.call
         )
-        try:
-            outcome = await workflow.execute_child_workflow(
-                ApprovalWorkflow.run,
-                asked,
-                id=approval_workflow_id(self._tenant_id, request_id),
-                # Cancelled rather than terminated with its run, so that the request closes its own row.
-                parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
-                search_attributes=self._attributes_of_approval(),
-                static_summary=summary(f"{permit.tool}, asked by {self._plan.user_id}"),
-            )
-            return outcome.status == "approved"
-        except ChildWorkflowError as error:
-            if workflow.cancellation_reason() is not None:
-                raise asyncio.CancelledError from error
-            # An operator terminated the approval's own workflow, or it failed: that counts as not approved.
-            await self._waits.run_row("close_request", self._withdrawn(request_id, error))
-            return False
+        approved = await self._approvals.decided(asked, self._plan, permit.tool)
+        await self._waits.release(what)
+        return approved
 
     async def _ask_person(self, permit: Permit, request_id: str | None) -> ToolOutcome:
         async def run(messages: tuple[str, ...]) -> ToolOutcome:
@@ -330,6 +304,9 @@ class AgentRun:
         if is_refusal(error, RUN_CANCELLED):
             stop_if_cancelled()
             await workflow.wait_condition(lambda: False)
+
+    async def _until_budget(self, error: FailureError) -> None:
+        await self._budgets.until_raised(error, self._step, self._plan)
 
     async def _while_paused(self) -> None:
         while self._paused:
@@ -388,8 +365,18 @@ class AgentRun:
         code, message = last_failure(error)
         return self._end("failed", error_code=code, error_message=message)
 
-    def _incomplete(self, reached: StopReason) -> RunEnd:
-        return self._end("incomplete", stop_reason=reached.value)
+    def _used_up(self, error: FailureError) -> RunEnd | None:
+        if is_refusal(error, TOKENS_USED_UP):
+            return self._incomplete(StopReason.MAX_TOKENS)
+        if is_refusal(error, TIME_USED_UP):
+            return self._incomplete(StopReason.MAX_SECONDS)
+        if not is_refusal(error, BUDGET_REFUSED):
+            return None
+        why = {"error_code": BUDGET_EXCEEDED, "error_message": last_failure(error)[1]}
+        return self._incomplete(StopReason.BUDGET, **why)
+
+    def _incomplete(self, reached: StopReason, **why: str) -> RunEnd:
+        return self._end("incomplete", stop_reason=reached.value, **why)
 
     def _end(self, status: _Final, **why: str) -> RunEnd:
         return RunEnd(tenant_id=self._tenant_id, run_id=self._run_id, status=status, **why)
@@ -406,16 +393,6 @@ class AgentRun:
         if request_id is not None:
             more["request_id"] = request_id
         return ToolTurn(tenant_id=self._tenant_id, run_id=self._run_id, step=self._step, call=permit.call, **more)
-
-    def _withdrawn(self, request_id: str, error: ChildWorkflowError) -> CloseRequest:
-        ended = isinstance(error.cause, TerminatedError)
-        why = "an operator ended the request" if ended else f"the request failed: {last_failure(error)[1]}"
-        return CloseRequest(tenant_id=self._tenant_id, request_id=request_id, status="withdrawn", reason=why)
-
-    def _attributes_of_approval(self) -> TypedSearchAttributes:
-        plan = self._plan
-        values = {TENANT: self._tenant_id, AGENT: plan.agent_id, USER: plan.user_id, APPROVAL_TYPE: "tool_call"}
-        return TypedSearchAttributes([SearchAttributePair(key, value) for key, value in values.items()])
 
     def _describe(self) -> None:
         todo = TodoList.of(self._todo).markdown(escaped)

@@ -19,6 +19,7 @@ from workflows.runtime.activity_calls import (
     is_database_away,
     is_halted,
     is_outcome_lost,
+    is_refusal,
     run_local,
     run_tool,
     stop_if_cancelled,
@@ -27,9 +28,12 @@ from workflows.runtime.activity_calls import (
 
 with workflow.unsafe.imports_passed_through():
     from models.messages.runs import ModelOutcome, ModelTurn, Permit, RunPlan, ToolOutcome, ToolTurn
+    from taskforce.core.domain.metering.budget_ledgers import BUDGET_EXCEEDED
 
 TURNS_AWAITED = "turns-of-tools-are-awaited"
 """2026-12: the run waits for its tenant's turn with a tool; before, each refusal was one of the server's attempts."""
+BUDGET_ASKED = "budgets-are-asked-for"
+"""2026-12: a run waits for a raise of a budget that has no room for its call; a worker before ends it as failed."""
 LOCAL_WORK_COUNTED = "local-work-is-counted"
 """2026-12: what a quick tool has worked before it is run as a slow one counts."""
 
@@ -41,12 +45,20 @@ class RunAttempts:
         waits: The run's waits.
         work: The run's work.
         until_resumed: Waits while the run is paused.
+        until_budget: Waits until a budget has room for a call that it has refused, or raises.
     """
 
-    def __init__(self, waits: RunWaits, work: RunWork, until_resumed: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        waits: RunWaits,
+        work: RunWork,
+        until_resumed: Callable[[], Awaitable[None]],
+        until_budget: Callable[[FailureError], Awaitable[None]],
+    ) -> None:
         self._waits = waits
         self._work = work
         self._until_resumed = until_resumed
+        self._until_budget = until_budget
 
     async def call_model(self, plan: RunPlan, turn: Callable[[int], ModelTurn]) -> ModelOutcome:
         """Calls the model until it replies, or no attempt is left.
@@ -74,6 +86,10 @@ class RunAttempts:
                     # Nothing was asked of the model, so that no try of it is used up.
                     refused += 1
                     await self._until_turn(error, refused)
+                elif is_refusal(error, BUDGET_EXCEEDED) and workflow.patched(BUDGET_ASKED):
+                    # Nothing was asked of the model here either.
+                    await self._until_budget(error)
+                    await self._until_resumed()
                 elif is_database_away(error) and workflow.patched(OUTAGE_SHOWN):
                     retries.begin_again()
                     await self._until_database(error, retries.tried)

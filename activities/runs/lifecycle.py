@@ -1,9 +1,13 @@
 """Activities that update a run's row."""
 
+from decimal import Decimal
+
 from temporalio import activity
 
+from models.messages.budgets import BudgetWait
 from models.messages.frame import RunRef
 from models.messages.runs import RunEnd, RunEnded, RunNote, RunPlan, UnheardMessages
+from taskforce.application.metering.budget_ledgers import BudgetLedgers
 from taskforce.application.runs.kill_switches import ReleaseLook
 from taskforce.application.runs.lifecycle import RunLifecycle, Waits
 from taskforce.core.domain.runs.model_retry import ModelRetry
@@ -16,11 +20,13 @@ class RunActivities:
     Args:
         lifecycle: The use cases of a run's lifecycle.
         release_look: Looks whether a run is halted.
+        budgets: The ledgers of budgets.
     """
 
-    def __init__(self, lifecycle: RunLifecycle, release_look: ReleaseLook) -> None:
+    def __init__(self, lifecycle: RunLifecycle, release_look: ReleaseLook, budgets: BudgetLedgers) -> None:
         self._lifecycle = lifecycle
         self._release_look = release_look
+        self._budgets = budgets
 
     @activity.defn(name="begin_run")
     async def begin_run(self, ref: RunRef) -> RunPlan:
@@ -49,6 +55,12 @@ class RunActivities:
     async def await_release(self, ref: RunRef) -> None:
         """Fails as long as a kill switch halts the run; the server repeats it, so that no history grows."""
         await self._release_look.look(ref.tenant_id, ref.run_id)
+
+    @activity.defn(name="await_budget")
+    async def await_budget(self, wait: BudgetWait) -> None:
+        """Fails as long as a ledger has no room for the call that waits; the server repeats it."""
+        needed = Decimal(wait.exceeded.needed)
+        await self._budgets.look(wait.tenant_id, wait.run_id, wait.exceeded.budget_id, needed)
 
     @activity.defn(name="record_usage")
     async def record_usage(self, ref: RunRef) -> None:

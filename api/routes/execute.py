@@ -8,7 +8,8 @@ from api.auth.caller import Caller, Context, actor_of
 from api.auth.guard import Allowed
 from api.run_watch import wait_for_end
 from api.schemas.runs import PREFIX, AcceptedOut, ExecuteIn, RunOut, run_links, run_out
-from api.web.headers import IdempotencyKey, WaitSeconds, mark_replayed
+from api.web.headers import IdempotencyKey, WaitSeconds, mark_budgets, mark_replayed
+from taskforce.application.metering.budgets import budgets_of_run
 from taskforce.application.runs.start import RunRequest, start_run
 from taskforce.core.domain.runs.run import RunStatus
 from taskforce.core.domain.runs.selection import AgentSelector
@@ -46,6 +47,10 @@ async def execute(
     if started.deprecated_at is not None:
         # RFC 9745, section 2.1: a date in Unix seconds after an @.
         response.headers["deprecation"] = f"@{int(started.deprecated_at.timestamp())}"
+    if started.agent_id is not None:
+        tenant, books = caller.principal.tenant, context.use_cases.budget_books
+        drawn = await budgets_of_run(context.database, books, tenant, started.run_id, context.clock())
+        mark_budgets(response, drawn)
     if wait and (place := context.in_flight.waits.offer(caller.tenant_id, caller.user_id)) is not None:
         response.headers["preference-applied"] = f"wait={wait}"
         with place:

@@ -11,11 +11,13 @@ from api.auth.guard import SignedIn
 from api.auth.resource import agent_named
 from api.composition import GatewayContext
 from api.routes.usage import FORMS
+from api.schemas.budgets import LedgerListOut, ledger_out
 from api.schemas.me import MeOut, MyAccessOut, MyGrantOut, MyPermissionsOut
 from api.schemas.usage import UsageAggregationOut
 from api.usage_query import Grouping, Selection, aggregated, answered
 from taskforce.application.access.explanations import explain_access, own_grants, permissions_in_force
 from taskforce.application.identity.resource_roles import LONGEST_RESOURCE_ID
+from taskforce.application.metering.budgets import own_budgets
 from taskforce.core.domain.tenants.tenant import FEATURES
 from taskforce.core.interfaces.identity import Permission, ResourceType
 
@@ -37,6 +39,13 @@ async def me(caller: Anybody, context: Context) -> MeOut:
         roles=sorted(caller.roles),
         permissions=await _permissions(context, caller),
     )
+
+
+@router.get("/me/budgets", name="read_my_budgets")
+async def my_budgets(caller: Anybody, context: Context) -> LedgerListOut:
+    """Returns what is left of the budgets that the caller's runs draw on, whatever agent they start."""
+    found = await own_budgets(context.database, context.use_cases.budget_books, actor_of(context, caller))
+    return LedgerListOut(items=[ledger_out(one) for one in found])
 
 
 @router.get("/me/permissions", name="read_my_permissions")

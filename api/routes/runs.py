@@ -1,5 +1,6 @@
 """Routes of runs: read them, and cancel, pause, resume or message those in progress."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -13,11 +14,13 @@ from api.schemas.runs import MessageIn, RunOut, WordOut, run_out
 from api.web.headers import IdempotencyKey, mark_replayed
 from api.web.pagination import Cursor, Limit, page, parse_place, place_cursor
 from taskforce.application.access.authorization import differing_attributes, filter_allowed
+from taskforce.application.metering.budgets import budgets_of_run
 from taskforce.application.runs import control, history
 from taskforce.application.runs.control import MessageDraft, mark, send_message
 from taskforce.application.runs.lifecycle import require_run
 from taskforce.application.runs.message_signals import tell_run
 from taskforce.core.domain.ids import missing, parse_id
+from taskforce.core.domain.metering.budget_ledgers import Ledger
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.runs.records import RunFilter
 from taskforce.core.domain.runs.run import Run, RunStatus
@@ -29,6 +32,14 @@ router = APIRouter(prefix="/runs", tags=["runs"])
 Reader = Annotated[Caller, Allowed(Permission.SESSION_READ)]
 Operator = Annotated[Caller, Allowed(Permission.AGENT_EXECUTE, transient=True)]
 _Printable = r"^[ -~]{1,200}$"
+
+
+async def budgets_drawn_on(context: GatewayContext, caller: Caller, run: Run) -> Sequence[Ledger]:
+    """Returns the ledgers that a run draws on, none where it has ended."""
+    if run.status.is_final:
+        return ()
+    tenant, books = caller.principal.tenant, context.use_cases.budget_books
+    return await budgets_of_run(context.database, books, tenant, run.spec.run_id, context.clock())
 
 
 async def find_run(context: GatewayContext, caller: Caller, run_id: str) -> Run:
@@ -88,7 +99,7 @@ async def read_run(run_id: str, caller: Reader, context: Context) -> RunOut:
     """Returns one run. Of an answer above 100,000 characters it has an excerpt; `answer_result` links to the whole."""
     run = await find_run(context, caller, run_id)
     whole = await history.read_answer_step(context.database, run)
-    return run_out(run, context.temporal_ui, whole_answer=whole)
+    return run_out(run, context.temporal_ui, whole_answer=whole, budgets=await budgets_drawn_on(context, caller, run))
 
 
 @router.post("/{run_id}/cancel", status_code=202, name="cancel_run")

@@ -1,5 +1,6 @@
 """Runs in requests and responses."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Self
@@ -7,7 +8,9 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field, JsonValue, model_validator
 
+from api.schemas.budgets import LedgerOut, ledger_out
 from api.schemas.request_body import RequestBody
+from taskforce.core.domain.metering.budget_ledgers import Ledger
 from taskforce.core.domain.runs.model_retry import ModelRetry
 from taskforce.core.domain.runs.run import (
     ANSWER_EXCERPT,
@@ -206,6 +209,8 @@ class RunOut(BaseModel):
         answer_result: The URL of the whole answer, when it is too long to be shown in a run.
         questions: The open questions to a person, the one that has waited longest first.
         retry: The next attempt of a failed model call, or why a step waits (`attempt` is 1), while the run does.
+        error: Why it failed; of an incomplete run that a budget has ended, what is missing.
+        budgets: What is left of the budgets that it draws on; shown of one run only.
     """
 
     run_id: str
@@ -235,6 +240,7 @@ class RunOut(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     links: RunLinks
+    budgets: list[LedgerOut] = []
 
 
 class WordOut(BaseModel):
@@ -280,13 +286,21 @@ def tokens_out(totals: Totals) -> TokensOut:
     )
 
 
-def run_out(run: Run, temporal_ui: str | None, *, listed: bool = False, whole_answer: int | None = None) -> RunOut:
+def run_out(
+    run: Run,
+    temporal_ui: str | None,
+    *,
+    listed: bool = False,
+    whole_answer: int | None = None,
+    budgets: Iterable[Ledger] = (),
+) -> RunOut:
     """Renders a run.
 
     Args:
         run: The run.
         temporal_ui: The base URL of the namespace's workflows in the Temporal UI, if there is one.
         listed: Whether to show an excerpt of the answer only.
+        budgets: The ledgers that it draws on.
         whole_answer: The step whose result 0 is the whole answer, where the run's row holds only a part of it.
     """
     spec, limits, pinned = run.spec, run.spec.limits, run.spec.agent.pinned
@@ -320,6 +334,7 @@ def run_out(run: Run, temporal_ui: str | None, *, listed: bool = False, whole_an
         started_at=run.started_at,
         finished_at=run.finished_at,
         links=run_links(spec.tenant_id, spec.run_id, temporal_ui),
+        budgets=[ledger_out(one) for one in budgets],
     )
 
 

@@ -1,11 +1,14 @@
 """Request headers that routes share: idempotency key, preferred wait, entity tags."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import Depends, Header, Response
 
 from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.metering.budget_ledgers import Ledger
+from taskforce.core.domain.metering.money import plain
 
 MOST_PATIENT = 60
 
@@ -86,3 +89,20 @@ def mark_replayed(response: Response, *, replayed: bool) -> None:
     """Sets the `Idempotency-Replayed` header when the response repeats an earlier one."""
     if replayed:
         response.headers["idempotency-replayed"] = "true"
+
+
+def mark_budgets(response: Response, ledgers: Iterable[Ledger]) -> None:
+    """Says in `Taskforce-Budget-Remaining` what is left of budgets past their soft limit (RFC 9651, a list).
+
+    Args:
+        response: The response.
+        ledgers: The ledgers that the request draws on.
+    """
+    low = [one for one in ledgers if one.soft_passed]
+    if low:
+        response.headers["taskforce-budget-remaining"] = ", ".join(_remaining(one) for one in low)
+
+
+def _remaining(ledger: Ledger) -> str:
+    unit = ledger.budget.currency or ledger.budget.unit.value
+    return f'"{plain(ledger.left)}";unit="{unit}";limit="{plain(ledger.limit)}";budget="{ledger.budget.budget_id}"'

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
+from models.messages.budgets import ExceededBudget
 from models.messages.frame import Message
 
 
@@ -83,12 +84,14 @@ class ApprovalInput(RequestRef):
         step: The step.
         call: The call within it.
         carried: The state of the earlier execution.
+        exceeded: The ledger that a raise is asked for; None for a tool call.
     """
 
     run_id: str = ""
     step: int = 0
     call: int = 0
     carried: CarriedApproval | None = None
+    exceeded: ExceededBudget | None = None
 
 
 class DueAction(Message):

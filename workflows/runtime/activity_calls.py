@@ -25,6 +25,7 @@ from workflows.runtime.markdown import summary as in_summary
 with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel
 
+    from models.messages.budgets import BudgetWait, ExceededBudget
     from models.messages.runs import ModelTurn
     from taskforce.core.domain.access.fair_shares import TENANT_BUSY, TURN_SECONDS
     from taskforce.core.domain.runs.kill_switches import HALTED
@@ -59,6 +60,7 @@ TOOL = RetryPolicy(
     non_retryable_error_types=[HALTED, TENANT_BUSY, *DATABASE_AWAY],
 )
 RELEASE = RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=10))
+BUDGET_LOOK = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
 # The run itself retries, so that its status shows the next attempt; see `workflows/model_retries.py`.
 ONCE = RetryPolicy(maximum_attempts=1)
 LOCAL_TIME = timedelta(seconds=5)
@@ -242,6 +244,18 @@ async def await_release(message: BaseModel) -> None:
     )
 
 
+async def await_budget(message: BudgetWait) -> None:
+    """Waits until a ledger has room for a call, however long that is; the server repeats the look."""
+    await workflow.execute_activity(
+        "await_budget",
+        message,
+        start_to_close_timeout=ROW_TIME,
+        heartbeat_timeout=HEARTBEAT,
+        retry_policy=BUDGET_LOOK,
+        summary=in_summary("room in a budget"),
+    )
+
+
 async def deliver(message: BaseModel, result: type[Result], summary: str) -> Result:
     """Makes one attempt of a delivery. The receiver's refusal is a result; only failures of our own are retried."""
     stop_if_cancelled()
@@ -268,6 +282,14 @@ def is_refusal(error: BaseException, code: str) -> bool:
     """Tells whether an error holds a non-retryable failure with a code."""
     refused = refusal(error)
     return refused is not None and refused.type == code
+
+
+def exceeded_budget(error: BaseException) -> ExceededBudget | None:
+    """Returns the ledger that had no room for a call, as its refusal tells; None where it tells nothing."""
+    cause = _cause(error)
+    details = cause.details if isinstance(cause, ApplicationError) else ()
+    told = next((one for one in details if isinstance(one, dict)), None)
+    return None if told is None else ExceededBudget.model_validate(told)
 
 
 def is_halted(error: BaseException) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from taskforce.application.approvals.approvers import approver_of, find_authority
+from taskforce.application.approvals.budget_raise_requests import BudgetRaiseRequests, BudgetWish
 from taskforce.application.approvals.handler import DefaultHandler, RequestHandler
 from taskforce.application.approvals.history import HistoryEvent, record_event
 from taskforce.application.approvals.parties import asking_party, deciding_party, givers_of
@@ -20,6 +21,7 @@ from taskforce.core.domain.approvals.terms import ActionKind
 from taskforce.core.domain.errors import Conflict, DomainError, Forbidden, Missing
 from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.ids import missing
+from taskforce.core.domain.json_limits import Json
 from taskforce.core.domain.runs.kill_switches import RUN_CANCELLED
 from taskforce.core.interfaces.clock import Clock
 from taskforce.core.interfaces.notifications import Live
@@ -98,6 +100,7 @@ class ApprovalDecisions:
         self._clock = clock
         self._rules = rules
         self._handlers = handlers or {}
+        self._raises = BudgetRaiseRequests(definitions or DefinitionRules())
         self._calls = ToolCallRequests(definitions or DefinitionRules(), tools)
 
     async def open_call(self, ref: CallRef, request_id: str) -> Request:
@@ -117,14 +120,27 @@ class ApprovalDecisions:
             if reply is None:
                 raise missing("step")
             request = await self._calls.build(records, spec, ref, reply=reply, request_id=request_id, now=now)
-            # A retry: an earlier attempt has committed the request, which may be decided already.
-            if not await records.requests.add(request):
-                return await found(records, request_id)
-            idle = idle_roles(spec, request.approval.terms)
-            event = HistoryEvent("created", spec.user_id, now, outcome="pending", data=idle)
-            await record_event(records, request, event)
-        self._tell_run(ref.tenant_id, request)
-        return request
+            opened = await _add(records, request, idle_roles(spec, request.approval.terms))
+        self._tell_run(ref.tenant_id, opened)
+        return opened
+
+    async def open_raise(self, ref: CallRef, request_id: str, wish: BudgetWish) -> Request:
+        """Creates the request for a raise of a budget that has no room; a second call returns the first request.
+
+        Args:
+            ref: The step that waits.
+            request_id: The id of the request, chosen by the workflow so that a retry has the same.
+            wish: The ledger, and what is missing.
+
+        Raises:
+            Missing: `run_not_found` or `budget_not_found`.
+        """
+        spec = await self._run_cache.get(ref.tenant_id, ref.run_id)
+        async with self._store.tenant(ref.tenant_id) as records:
+            request = await self._raises.build(records, spec, ref, wish, request_id=request_id, now=self._clock())
+            opened = await _add(records, request, {})
+        self._tell_run(ref.tenant_id, opened)
+        return opened
 
     async def open(self, tenant_id: str, request_id: str) -> Request:
         """Records that the workflow of a request has started.
@@ -323,6 +339,16 @@ class ApprovalDecisions:
     def _tell_run(self, tenant_id: str, request: Request) -> None:
         if request.run_id is not None:
             self._live.changed(tenant_id, request.run_id)
+
+
+async def _add(records: Records, request: Request, facts: Json) -> Request:
+    # A retry: an earlier attempt has committed the request, which may be decided already.
+    if not await records.requests.add(request):
+        return await found(records, request.approval.request_id)
+    asked = request.approval
+    event = HistoryEvent("created", asked.requester_id, asked.opened_at, outcome="pending", data=facts)
+    await record_event(records, request, event)
+    return request
 
 
 async def found(records: Records, request_id: str) -> Request:

@@ -9,7 +9,8 @@ from taskforce.application.audit.events import agent_event
 from taskforce.application.events import announce
 from taskforce.application.metering.budget_books import BudgetBooks
 from taskforce.application.metering.price_books import PriceBooks
-from taskforce.core.domain.errors import Conflict
+from taskforce.core.domain.errors import Conflict, Unavailable
+from taskforce.core.domain.ids import missing
 from taskforce.core.domain.metering.budget_ledgers import (
     BUDGET_EXCEEDED,
     DEFAULT_MAX_REPLY,
@@ -136,6 +137,28 @@ class BudgetLedgers:
         if refused is None:
             raise Conflict("run_finished", "The run has ended.")
         raise _refusal(*refused)
+
+    async def look(self, tenant_id: str, run_id: str, budget_id: str, needed: Decimal) -> None:
+        """Requires that a budget has room for an amount now: raised, given back by others, or in a new period.
+
+        Args:
+            tenant_id: The tenant.
+            run_id: The run that waits.
+            budget_id: The budget; one that is removed binds nobody.
+            needed: The amount.
+
+        Raises:
+            Unavailable: `budget_full`.
+            Missing: `run_not_found` or `tenant_not_found`.
+        """
+        async with self._store.reading(tenant_id) as records:
+            book, spec = await self._books.current(records), await records.runs.spec(run_id)
+            if spec is None:
+                raise missing("run")
+            drawn = book.draws(Owner.of_run(spec), self._clock())
+            ledgers = await records.budgets.ledgers([one for one in drawn if one.budget.budget_id == budget_id])
+        if not all(one.has_room(needed) for one in ledgers):
+            raise Unavailable("budget_full", "The budget has no room for the call yet.")
 
     async def settle(self, records: Records, spec: RunSpec, reservation: Reservation, used: UsageEntry) -> None:
         """Adds what a model call has used to its ledgers, in the transaction that stores its usage.

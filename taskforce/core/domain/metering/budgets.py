@@ -264,6 +264,11 @@ class Owner:
             since=spec.created_at,
         )
 
+    @classmethod
+    def named(cls, subject: str) -> Self:
+        """Returns the owner of whatever scope that a subject names, of no run."""
+        return cls(subject, subject, (subject,), subject)
+
     def names(self, scope: BudgetScope) -> tuple[str, ...]:
         """Returns the ids under which it is known within a scope, the first one for a ledger of its own."""
         one = {

@@ -54,7 +54,7 @@ FINAL = frozenset({RunStatus.COMPLETED, RunStatus.INCOMPLETE, RunStatus.FAILED, 
 
 
 class StopReason(StrEnum):
-    """The reason for ending as `incomplete`: a limit, repeated steps, or an answer cut by a length cap or a filter."""
+    """The reason for ending as `incomplete`: a limit, a budget, repeated steps, or an answer that was cut."""
 
     MAX_STEPS = "max_steps"
     MAX_TOKENS = "max_tokens"
@@ -62,6 +62,7 @@ class StopReason(StrEnum):
     REPEATED_CALLS = "repeated_calls"
     REPLY_CUT = "reply_cut"
     CONTENT_FILTER = "content_filter"
+    BUDGET = "budget"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The repository of a tenant's budgets and their ledgers, within one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -81,8 +81,13 @@ class Budgets(Protocol):
         """Returns the ledgers of draws, in their order; one without use is empty."""
         ...
 
-    async def newest_ledgers(self, budget: Budget, since: datetime, most: int) -> Sequence[Ledger]:
-        """Returns ledgers of a budget whose period began at a time or later, those with the most spent first."""
+    async def most_used(self, since: Mapping[Budget, datetime], most: int) -> Sequence[Ledger]:
+        """Returns ledgers of budgets whose period began at a time or later, of each those with the most used.
+
+        Args:
+            since: The budgets, with that time, UTC.
+            most: Ledgers of each budget at most.
+        """
         ...
 
     async def reserve(self, call: CallKey, draws: Sequence[Draw], now: datetime) -> Reserved:

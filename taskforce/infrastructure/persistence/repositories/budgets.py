@@ -4,7 +4,7 @@ Whoever changes several ledgers locks them first, in the order of their keys, in
 two transactions wait for each other. What it read before the lock is not trusted: reservations are deleted to be read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -36,12 +36,17 @@ _SAVE = Query(sa.update(_BUDGETS).where(where(_BUDGETS, "budget_id")), sets=_TER
 _REMOVE = Query(sa.delete(_BUDGETS).where(where(_BUDGETS, "budget_id")))
 _COUNT = Query(sa.select(sa.func.count()).select_from(_BUDGETS).where(where(_BUDGETS)))
 _ALL = Query(sa.select(_BUDGETS).where(where(_BUDGETS)).order_by(_BUDGETS.c.budget_id))
-_SINCE = sa.bindparam("since", type_=_LEDGERS.c.period_start.type)
-_NEWEST = Query(
-    sa.select(_LEDGERS)
-    .where(where(_LEDGERS, "budget_id"), _LEDGERS.c.period_start >= _SINCE)
-    .order_by((_LEDGERS.c.spent + _LEDGERS.c.reserved).desc(), _LEDGERS.c.subject, _LEDGERS.c.period_start.desc())
-    .limit(sa.bindparam("most", type_=sa.Integer))
+_MOST_USED = Query(
+    sa.text(
+        """
+        SELECT used.* FROM unnest(CAST(:budgets AS uuid[]), CAST(:since AS timestamptz[])) AS b (budget_id, since)
+        CROSS JOIN LATERAL (
+            SELECT * FROM budget_ledgers l
+            WHERE l.tenant_id = :tenant AND l.budget_id = b.budget_id AND l.period_start >= b.since
+            ORDER BY l.spent + l.reserved DESC, l.subject, l.period_start DESC LIMIT :most
+        ) used
+        """
+    ).bindparams(sa.bindparam("most", type_=sa.Integer))
 )
 
 _ASKED: Final = f"""
@@ -273,10 +278,12 @@ class BudgetRepository(Repository):
             for draw in draws
         ]
 
-    async def newest_ledgers(self, budget: Budget, since: datetime, most: int) -> Sequence[Ledger]:
-        """Returns ledgers of a budget whose period began at a time or later, those with the most spent first."""
-        values = {**self._of(budget_id=budget.budget_id), "since": since, "most": most}
-        return [_ledger(budget, row) for row in await self._connection.all(_NEWEST, values)]
+    async def most_used(self, since: Mapping[Budget, datetime], most: int) -> Sequence[Ledger]:
+        """Returns ledgers of budgets whose period began at a time or later, of each those with the most used."""
+        budgets = {one.budget_id: one for one in since}
+        values = {"tenant": self._tenant_id, "budgets": list(budgets), "since": list(since.values()), "most": most}
+        rows = await self._connection.all(_MOST_USED, values) if budgets else ()
+        return [_ledger(budgets[row.budget_id], row) for row in rows]
 
     async def reserve(self, call: CallKey, draws: Sequence[Draw], now: datetime) -> Reserved:
         """Reserves for an attempt of a call on every ledger, or on none; releases what earlier ones had reserved."""

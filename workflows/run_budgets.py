@@ -1,0 +1,91 @@
+"""A run at the limit of a budget: it waits for an approved raise, or for room in the ledger, or ends."""
+
+import asyncio
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError, FailureError
+
+from workflows.run_approvals import RunApprovals
+from workflows.run_waits import RunWaits
+from workflows.runtime.activity_calls import await_budget, exceeded_budget, last_failure, stop_if_cancelled
+
+with workflow.unsafe.imports_passed_through():
+    from models.messages.approvals import ApprovalInput
+    from models.messages.budgets import BudgetWait, ExceededBudget
+    from models.messages.frame import RunRef
+    from models.messages.runs import RunPlan
+    from taskforce.core.domain.ids import effect_id
+
+BUDGET = "a higher budget"
+BUDGET_REFUSED = "budget_refused"
+"""The type of the failure by which a run ends that may use no more."""
+BUDGET_RAISE = "budget_raise"
+
+
+class RunBudgets:
+    """Waits at the limits of budgets.
+
+    Args:
+        ref: The run.
+        waits: The run's waits.
+        approvals: Asks people.
+    """
+
+    def __init__(self, ref: RunRef, waits: RunWaits, approvals: RunApprovals) -> None:
+        self._ref = ref
+        self._waits = waits
+        self._approvals = approvals
+        self._asked = 0
+
+    async def until_raised(self, error: FailureError, step: int, plan: RunPlan) -> None:
+        """Waits until the call that a budget refused may be tried again.
+
+        Args:
+            error: The refusal, with the ledger that has no room.
+            step: The step of the call.
+            plan: The run's plan.
+
+        Raises:
+            ApplicationError: `budget_refused`: nobody has raised it, or the budget ends runs at its limit.
+            asyncio.CancelledError: The run was cancelled.
+        """
+        exceeded, message = exceeded_budget(error), last_failure(error)[1]
+        if exceeded is None or exceeded.on_exceed == "stop":
+            raise ApplicationError(message, type=BUDGET_REFUSED, non_retryable=True)
+        await self._waits.hold(BUDGET)
+        raised = await self._raised(exceeded, step, plan)
+        stop_if_cancelled()
+        await self._waits.release(BUDGET)
+        if not raised:
+            raise ApplicationError(f"{message} Nobody has raised it.", type=BUDGET_REFUSED, non_retryable=True)
+
+    async def _raised(self, exceeded: ExceededBudget, step: int, plan: RunPlan) -> bool:
+        self._asked += 1
+        ref = self._ref
+        asked = ApprovalInput(
+            tenant_id=ref.tenant_id,
+            # Below 0, where no tool call is: a step may have to ask again, when others have used what was raised.
+            request_id=effect_id(ref.run_id, step, -self._asked),
+            run_id=ref.run_id,
+            step=step,
+            exceeded=exceeded,
+        )
+        wait = BudgetWait(tenant_id=ref.tenant_id, run_id=ref.run_id, exceeded=exceeded)
+        decision = asyncio.create_task(self._approvals.decided(asked, plan, "a higher budget", BUDGET_RAISE))
+        # An administrator may raise the budget, others may give back what they had reserved, a new period may begin.
+        room = asyncio.create_task(await_budget(wait))
+        try:
+            await workflow.wait([decision, room], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await _outcomes(decision, room)
+            raise
+        decided, waited = await _outcomes(decision, room)
+        return decided is True or waited is None
+
+
+async def _outcomes(*tasks: asyncio.Task[Any]) -> list[Any]:
+    """Cancels what is not over, and returns what came of each: neither may outlive the wait."""
+    for task in tasks:
+        task.cancel()
+    return await asyncio.gather(*tasks, return_exceptions=True)
