@@ -12,14 +12,14 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from activities.work import worked_ms
 from taskforce.core.domain.access.fair_shares import TENANT_BUSY
 from taskforce.core.domain.errors import MAY_PASS, DomainError
-from taskforce.core.domain.metering.budget_ledgers import BUDGET_EXCEEDED
+from taskforce.core.domain.metering.budget_ledgers import BUDGET_EXCEEDED, BUDGET_FULL
 from taskforce.core.domain.runs.kill_switches import HALTED
 from taskforce.core.domain.runs.model_retry import WORKER_SHUTDOWN
 from taskforce.core.interfaces.repositories.idempotency import DuplicateKey
 
 INTERNAL = "internal"
 # Refused again and again, as it should be: that is no line of the log.
-_EXPECTED = frozenset({HALTED, TENANT_BUSY})
+_EXPECTED = frozenset({HALTED, TENANT_BUSY, BUDGET_EXCEEDED, BUDGET_FULL})
 # Of these the workflow needs the details, which hold ids and amounts and no content.
 _TOLD = frozenset({BUDGET_EXCEEDED})
 

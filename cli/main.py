@@ -6,7 +6,22 @@ from typing import Final
 
 import typer
 
-from cli import agents, approvals, audit, costs, kill_switches, prices, run, runs, sla, streams, tenants, token, usage
+from cli import (
+    agents,
+    approvals,
+    audit,
+    budgets,
+    costs,
+    kill_switches,
+    prices,
+    run,
+    runs,
+    sla,
+    streams,
+    tenants,
+    token,
+    usage,
+)
 from cli.exits import EXIT_CODES, Exit, Trouble
 from cli.options import AsJson
 from cli.reporting import reported
@@ -64,6 +79,7 @@ app.add_typer(agents.app, name="agents", rich_help_panel=_CATALOG)
 app.add_typer(audit.app, name="audit", rich_help_panel=_LOG)
 app.command(rich_help_panel=_COSTS)(reported(usage.usage))
 app.add_typer(costs.app, name="costs", rich_help_panel=_COSTS)
+app.add_typer(budgets.app, name="budgets", rich_help_panel=_COSTS)
 app.add_typer(prices.app, name="prices", rich_help_panel=_COSTS)
 app.add_typer(kill_switches.app, name="kill-switches", rich_help_panel=_PLATFORM)
 app.add_typer(tenants.app, name="tenants", rich_help_panel=_PLATFORM)

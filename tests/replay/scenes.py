@@ -2,10 +2,10 @@
 
 from types import ModuleType
 
-from tests.replay import approval_scenes, deletion_scenes, run_scenes
+from tests.replay import approval_scenes, budget_scenes, deletion_scenes, run_scenes
 from tests.replay.scene_runner import SCENES, Scene, Stage
 
-DECLARED: tuple[ModuleType, ...] = (run_scenes, approval_scenes, deletion_scenes)
+DECLARED: tuple[ModuleType, ...] = (run_scenes, approval_scenes, deletion_scenes, budget_scenes)
 """The modules whose scenes stand in `SCENES`, in this order."""
 
 __all__ = ["DECLARED", "SCENES", "Scene", "Stage"]

@@ -13,6 +13,7 @@ from taskforce.core.domain.errors import Conflict, Unavailable
 from taskforce.core.domain.ids import missing
 from taskforce.core.domain.metering.budget_ledgers import (
     BUDGET_EXCEEDED,
+    BUDGET_FULL,
     DEFAULT_MAX_REPLY,
     CallBound,
     Draw,
@@ -158,7 +159,7 @@ class BudgetLedgers:
             drawn = book.draws(Owner.of_run(spec), self._clock())
             ledgers = await records.budgets.ledgers([one for one in drawn if one.budget.budget_id == budget_id])
         if not all(one.has_room(needed) for one in ledgers):
-            raise Unavailable("budget_full", "The budget has no room for the call yet.")
+            raise Unavailable(BUDGET_FULL, "The budget has no room for the call yet.")
 
     async def settle(self, records: Records, spec: RunSpec, reservation: Reservation, used: UsageEntry) -> None:
         """Adds what a model call has used to its ledgers, in the transaction that stores its usage.

@@ -17,6 +17,7 @@ from taskforce.core.domain.metering.prices import Charge, Price
 from taskforce.core.domain.metering.tokens import TokenPart
 
 BUDGET_EXCEEDED: Final = "budget_exceeded"
+BUDGET_FULL: Final = "budget_full"
 MODEL_UNPRICED: Final = "model_unpriced"
 DEFAULT_MAX_REPLY: Final = 8_192
 """Tokens that a reply is taken to have at most where neither the agent nor the price map names a limit."""

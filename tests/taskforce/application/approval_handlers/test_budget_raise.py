@@ -1,6 +1,7 @@
 """A run that is under way may use more once that is approved: it is raised once, and the run is told until it knows."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from taskforce.core.domain.approvals.definitions import DefinitionRules
 from taskforce.core.domain.approvals.terms import Terms
 from taskforce.core.domain.errors import Conflict, Invalid, Missing, Unavailable
 from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.metering.budgets import Budget, BudgetPeriod, BudgetScope, BudgetTerms, BudgetUnit
 from taskforce.core.domain.runs.run import HARD_LIMITS, Ending, Limits, RunStatus
 from tests.taskforce.application.approval_handlers.requests import approved, carried_out
 from tests.taskforce.application.identity.people import actor, admin
@@ -163,3 +165,62 @@ async def problems(stage: Stage, **payload: object) -> str:
         await asked(stage, **payload)
     assert refused.value.code == "payload_invalid"
     return str((refused.value.details or {})["problems"])
+
+
+async def with_budget(stage: Stage, **changes: Any) -> Budget:
+    """A budget of the tenant, a ledger for each user."""
+    await admin(stage)
+    terms = BudgetTerms("Each", BudgetScope.USER, BudgetUnit.TOKENS, "100", BudgetPeriod.MONTH, **changes)
+    budget = Budget.stated(terms, new_id(), "ada", stage.now)
+    async with stage.database.tenant(stage.tenant_id) as records:
+        await records.tenant.revise_metering()
+        await records.budgets.add(budget)
+    return budget
+
+
+async def test_a_ledger_of_a_budget_is_raised_for_its_period_once(stage: Stage) -> None:
+    budget = await with_budget(stage)
+    request_id = await asked(stage, budget_id=budget.budget_id, amount="50", subject="alice")
+    await approved(stage, request_id, "ada")
+    for _ in range(2):
+        done = await carried_out(stage, request_id)
+    assert done.comment == "The budget Each is raised by 50 tokens for this period."
+    rows = await stage.rows("budget_ledgers", "subject, raised_by::text, spent::text")
+    assert rows == [("alice", "50", "0")]
+    [(details,)] = await stage.rows("audit_events WHERE action = 'budget.raise'", "details")
+    assert isinstance(details, dict)
+    assert (details["before"]["raised_by"], details["after"]["raised_by"]) == ("0", "50")
+    # Its limit stays, and so does every other ledger.
+    async with stage.database.tenant(stage.tenant_id) as records:
+        kept = await records.budgets.get(budget.budget_id)
+    assert kept == budget
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"amount": "0", "subject": "alice"},
+        {"amount": "-5", "subject": "alice"},
+        {"amount": "1e99", "subject": "alice"},
+        {"amount": "5"},
+        {"amount": "5", "run_id": new_id()},
+        {"amount": 5, "subject": "alice"},
+        {"subject": "alice"},
+        {"amount": "5", "subject": "alice", "max_steps": 5},
+        {"amount": "5", "subject": "alice", "budget_id": new_id()},
+    ],
+)
+async def test_what_names_no_ledger_or_no_amount_is_refused(stage: Stage, payload: dict[str, object]) -> None:
+    budget = await with_budget(stage)
+    with pytest.raises(Invalid) as refused:
+        await asked(stage, **{"budget_id": budget.budget_id, **payload})
+    assert refused.value.code in {"payload_invalid", "amount_invalid"}
+
+
+async def test_a_budget_removed_meanwhile_is_not_raised(stage: Stage) -> None:
+    budget = await with_budget(stage)
+    request_id = await asked(stage, budget_id=budget.budget_id, amount="50", subject="alice")
+    await approved(stage, request_id, "ada")
+    async with stage.database.tenant(stage.tenant_id) as records:
+        await records.budgets.remove(budget.budget_id)
+    assert (await carried_out(stage, request_id)).kind == "not_carried_out"
