@@ -28,7 +28,7 @@ class Scope(StrEnum):
 
 
 class Period(StrEnum):
-    """How long a ledger of a budget counts."""
+    """The time that a ledger of a budget counts."""
 
     RUN = "run"
     DAY = "day"
@@ -36,7 +36,7 @@ class Period(StrEnum):
 
 
 class OnExceed(StrEnum):
-    """What happens at the limit of a budget."""
+    """The reaction at the limit of a budget."""
 
     ASK = "ask"
     STOP = "stop"

@@ -70,7 +70,7 @@ class BudgetIn(RequestBody):
 
 
 class LedgerOut(BaseModel):
-    """What is used of a budget by one subject in one period.
+    """The use of a budget by one subject in one period.
 
     Attributes:
         budget_id: The budget.

@@ -32,7 +32,7 @@ class BudgetRow(SQLModel, table=True):
 
 
 class BudgetLedgerRow(SQLModel, table=True):
-    """What is used of a budget by one subject in one period."""
+    """The use of a budget by one subject in one period."""
 
     __tablename__ = "budget_ledgers"
 
@@ -47,7 +47,7 @@ class BudgetLedgerRow(SQLModel, table=True):
 
 
 class BudgetReservationRow(SQLModel, table=True):
-    """What an attempt of a model call has reserved of a ledger; step 0 is the run itself."""
+    """The reservation of a ledger by an attempt of a model call; step 0 is the run itself."""
 
     __tablename__ = "budget_reservations"
 

@@ -24,7 +24,7 @@ LEAST_RAISE: Final = Decimal("0.1")
 
 @dataclass(frozen=True, slots=True)
 class BudgetWish:
-    """What a run needs of a budget.
+    """The need of a run at the limit of a budget.
 
     Attributes:
         key: The ledger.

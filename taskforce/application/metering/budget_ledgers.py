@@ -36,7 +36,7 @@ _ONE_RUN = Decimal(1)
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What an attempt of a model call has reserved.
+    """The reservation of an attempt of a model call.
 
     Attributes:
         call: The attempt.

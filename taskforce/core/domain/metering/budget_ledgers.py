@@ -25,7 +25,7 @@ DEFAULT_MAX_REPLY: Final = 8_192
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What is drawn on one ledger.
+    """An amount that is drawn on one ledger.
 
     Attributes:
         budget: The budget.
@@ -109,7 +109,7 @@ class BudgetBook:
 
 @dataclass(frozen=True, slots=True)
 class CallBound:
-    """What a model call may use at most.
+    """The most that a model call may use.
 
     Attributes:
         model: The LiteLLM name.

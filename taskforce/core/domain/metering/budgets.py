@@ -38,7 +38,7 @@ class BudgetScope(StrEnum):
 
 
 class BudgetUnit(StrEnum):
-    """What a budget counts."""
+    """The unit that a budget counts."""
 
     MONEY = "money"
     TOKENS = "tokens"
@@ -46,7 +46,7 @@ class BudgetUnit(StrEnum):
 
 
 class BudgetPeriod(StrEnum):
-    """How long a ledger counts: for one run, or for a day or a month of the tenant's calendar."""
+    """The time that a ledger counts: one run, or a day or a month of the tenant's calendar."""
 
     RUN = "run"
     DAY = "day"
@@ -54,14 +54,14 @@ class BudgetPeriod(StrEnum):
 
 
 class OnExceed(StrEnum):
-    """What happens where a call would exceed the limit: the run waits for an approved raise, or ends."""
+    """The reaction to a call that would exceed the limit: the run waits for an approved raise, or ends."""
 
     ASK = "ask"
     STOP = "stop"
 
 
 class Unpriced(StrEnum):
-    """Whether a model without a known price may be called under a budget of money."""
+    """The treatment of models without a known price under a budget of money."""
 
     REFUSE = "refuse"
     ALLOW = "allow"
@@ -233,7 +233,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who draws on budgets: a run, or a user where no run is meant.
+    """The one who draws on budgets: a run, or a user where no run is meant.
 
     Attributes:
         user_id: The user.

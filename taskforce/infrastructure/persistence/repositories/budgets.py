@@ -55,29 +55,20 @@ _ASKED: Final = f"""
         CAST(:amounts AS numeric[]), CAST(:limits AS numeric[])
     ) AS asked ({_KEY}, amount, most)
 """  # noqa: S608 - our own text
-_OF_LEDGER: Final = f"l.tenant_id = :tenant AND (l.{_KEY.replace(', ', ', l.')})"
-_READ = Query(
-    sa.text(
-        f"""
+_OF_LEDGER: Final = "l.tenant_id = :tenant AND (l.budget_id, l.subject, l.period_start)"
+_STATE_KEY: Final = "(state.budget_id, state.subject, state.period_start)"
+_BEFORE_KEY: Final = "(before.budget_id, before.subject, before.period_start)"
+_READ_SQL: Final = f"""
         WITH asked AS MATERIALIZED ({_ASKED})
         SELECT l.* FROM asked JOIN budget_ledgers l USING ({_KEY}) WHERE l.tenant_id = :tenant
         """  # noqa: S608 - our own text
-    )
-)
-_OPEN = Query(
-    sa.text(
-        f"""
+_OPEN_SQL: Final = f"""
         INSERT INTO budget_ledgers (tenant_id, {_KEY})
         SELECT b.tenant_id, {_KEY} FROM ({_ASKED}) asked JOIN budgets b USING (budget_id)
         WHERE b.tenant_id = :tenant ORDER BY {_KEY} FOR KEY SHARE OF b
         ON CONFLICT DO NOTHING
         """  # noqa: S608 - our own text
-    )
-)
-# The run's row is locked against its end, after which nothing would release what is reserved.
-_RESERVE = Query(
-    sa.text(
-        f"""
+_RESERVE_SQL: Final = f"""
         WITH going AS MATERIALIZED (
             SELECT run_id FROM runs
             WHERE tenant_id = :tenant AND run_id = CAST(:run AS uuid)
@@ -106,7 +97,7 @@ _RESERVE = Query(
             UPDATE budget_ledgers l
             SET reserved = state.reserved + CASE WHEN verdict.granted THEN coalesce(state.amount, 0) ELSE 0 END
             FROM state, verdict
-            WHERE {_OF_LEDGER} = (state.{_KEY.replace(", ", ", state.")})
+            WHERE {_OF_LEDGER} = {_STATE_KEY}
         ), kept AS (
             INSERT INTO budget_reservations (tenant_id, run_id, step, call, attempt, {_KEY}, amount, at)
             SELECT :tenant, CAST(:run AS uuid), :step, :call, :attempt, {_KEY}, amount, CAST(:at AS timestamptz)
@@ -114,16 +105,7 @@ _RESERVE = Query(
         )
         SELECT {_KEY}, spent, reserved, raised_by, soft_told_at, granted FROM state, verdict WHERE amount IS NOT NULL
         """  # noqa: S608 - our own text
-    ).bindparams(
-        sa.bindparam("step", type_=sa.Integer),
-        sa.bindparam("call", type_=sa.Integer),
-        sa.bindparam("attempt", type_=sa.Integer),
-        sa.bindparam("number", type_=sa.Integer),
-    )
-)
-_SETTLE = Query(
-    sa.text(
-        f"""
+_SETTLE_SQL: Final = f"""
         WITH asked AS MATERIALIZED ({_ASKED}), released AS (
             DELETE FROM budget_reservations
             WHERE tenant_id = :tenant AND run_id = CAST(:run AS uuid) AND step = :step AND call = :call
@@ -148,12 +130,54 @@ _SETTLE = Query(
                     ELSE before.soft_told_at
                 END
             FROM locked before JOIN due USING ({_KEY})
-            WHERE {_OF_LEDGER} = (before.{_KEY.replace(", ", ", before.")})
+            WHERE {_OF_LEDGER} = {_BEFORE_KEY}
             RETURNING l.*, before.soft_told_at IS NULL AND l.soft_told_at IS NOT NULL AS told
         )
         SELECT * FROM changed WHERE told
         """  # noqa: S608 - our own text
-    ).bindparams(
+_RELEASED_SQL: Final = f"""
+            DELETE FROM budget_reservations WHERE tenant_id = :tenant AND run_id = CAST(:run AS uuid)
+            RETURNING {_KEY}, amount, step
+            """  # noqa: S608 - our own text
+_DUE_SQL: Final = f"""
+            SELECT {_KEY}, sum(amount) AS freed, sum(CASE WHEN step = 0 THEN amount ELSE 0 END) AS used
+            FROM budgets_released GROUP BY {_KEY}
+            """  # noqa: S608 - our own text
+_LOCKED_SQL: Final = f"""
+            SELECT l.* FROM budget_ledgers l WHERE {_OF_LEDGER} IN (SELECT {_KEY} FROM budgets_due)
+            ORDER BY {_KEY} FOR UPDATE
+            """  # noqa: S608 - our own text
+_FREED_SQL: Final = f"""
+            UPDATE budget_ledgers l
+            SET spent = before.spent + due.used, reserved = before.reserved - due.freed
+            FROM budgets_locked before JOIN budgets_due due USING ({_KEY})
+            WHERE {_OF_LEDGER} = {_BEFORE_KEY}
+            """  # noqa: S608 - our own text
+_RAISE_SQL: Final = f"""
+        INSERT INTO budget_ledgers (tenant_id, {_KEY}, raised_by)
+        VALUES (:tenant, CAST(:budget AS uuid), :subject, :start, :amount)
+        ON CONFLICT (tenant_id, {_KEY}) DO UPDATE SET raised_by = budget_ledgers.raised_by + excluded.raised_by
+        RETURNING raised_by
+        """  # noqa: S608 - our own text
+_ERASE_SQL: Final = f"""
+        DELETE FROM budget_ledgers l WHERE {_OF_LEDGER} IN (
+            SELECT {_KEY} FROM budget_ledgers
+            WHERE tenant_id = :tenant AND period_start < :before AND reserved = 0 LIMIT :most
+        )
+        """  # noqa: S608 - our own text
+_READ = Query(sa.text(_READ_SQL))
+_OPEN = Query(sa.text(_OPEN_SQL))
+# The run's row is locked against its end, after which nothing would release what is reserved.
+_RESERVE = Query(
+    sa.text(_RESERVE_SQL).bindparams(
+        sa.bindparam("step", type_=sa.Integer),
+        sa.bindparam("call", type_=sa.Integer),
+        sa.bindparam("attempt", type_=sa.Integer),
+        sa.bindparam("number", type_=sa.Integer),
+    )
+)
+_SETTLE = Query(
+    sa.text(_SETTLE_SQL).bindparams(
         sa.bindparam("step", type_=sa.Integer),
         sa.bindparam("call", type_=sa.Integer),
         sa.bindparam("attempt", type_=sa.Integer),
@@ -162,60 +186,20 @@ _SETTLE = Query(
 # Sent together with the end of the run: a run that has reserved nothing costs no round trip.
 _FINISH = DeferredWrite(
     updates="budget_ledgers",
-    budgets_released=Query(
-        sa.text(
-            f"""
-            DELETE FROM budget_reservations WHERE tenant_id = :tenant AND run_id = CAST(:run AS uuid)
-            RETURNING {_KEY}, amount, step
-            """  # noqa: S608 - our own text
-        )
-    ),
-    budgets_due=Query(
-        sa.text(
-            f"""
-            SELECT {_KEY}, sum(amount) AS freed, sum(CASE WHEN step = 0 THEN amount ELSE 0 END) AS used
-            FROM budgets_released GROUP BY {_KEY}
-            """  # noqa: S608 - our own text
-        )
-    ),
-    budgets_locked=Query(
-        sa.text(
-            f"""
-            SELECT l.* FROM budget_ledgers l WHERE {_OF_LEDGER} IN (SELECT {_KEY} FROM budgets_due)
-            ORDER BY {_KEY} FOR UPDATE
-            """  # noqa: S608 - our own text
-        )
-    ),
-    budgets_freed=Query(
-        sa.text(
-            f"""
-            UPDATE budget_ledgers l
-            SET spent = before.spent + due.used, reserved = before.reserved - due.freed
-            FROM budgets_locked before JOIN budgets_due due USING ({_KEY})
-            WHERE {_OF_LEDGER} = (before.{_KEY.replace(", ", ", before.")})
-            """  # noqa: S608 - our own text
-        )
-    ),
+    budgets_released=Query(sa.text(_RELEASED_SQL)),
+    budgets_due=Query(sa.text(_DUE_SQL)),
+    budgets_locked=Query(sa.text(_LOCKED_SQL)),
+    budgets_freed=Query(sa.text(_FREED_SQL)),
 )
 _RAISE = Query(
-    sa.text(
-        f"""
-        INSERT INTO budget_ledgers (tenant_id, {_KEY}, raised_by)
-        VALUES (:tenant, CAST(:budget AS uuid), :subject, :start, :amount)
-        ON CONFLICT (tenant_id, {_KEY}) DO UPDATE SET raised_by = budget_ledgers.raised_by + excluded.raised_by
-        RETURNING raised_by
-        """  # noqa: S608 - our own text
-    ).bindparams(sa.bindparam("start", type_=_LEDGERS.c.period_start.type), sa.bindparam("amount", type_=sa.Numeric))
+    sa.text(_RAISE_SQL).bindparams(
+        sa.bindparam("start", type_=_LEDGERS.c.period_start.type), sa.bindparam("amount", type_=sa.Numeric)
+    )
 )
 _ERASE = Query(
-    sa.text(
-        f"""
-        DELETE FROM budget_ledgers l WHERE {_OF_LEDGER} IN (
-            SELECT {_KEY} FROM budget_ledgers
-            WHERE tenant_id = :tenant AND period_start < :before AND reserved = 0 LIMIT :most
-        )
-        """  # noqa: S608 - our own text
-    ).bindparams(sa.bindparam("before", type_=_LEDGERS.c.period_start.type), sa.bindparam("most", type_=sa.Integer))
+    sa.text(_ERASE_SQL).bindparams(
+        sa.bindparam("before", type_=_LEDGERS.c.period_start.type), sa.bindparam("most", type_=sa.Integer)
+    )
 )
 
 
