@@ -5,7 +5,7 @@ from alembic import op
 from models.migrations.isolation import isolate
 
 revision = "0039"
-down_revision = "0037"
+down_revision = "0038"
 branch_labels = None
 depends_on = None
 
