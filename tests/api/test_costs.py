@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -74,7 +74,7 @@ async def draft(admin: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
     return made
 
 
-def add(amounts: Sequence[str | None]) -> Decimal:
+def add(amounts: Iterable[str | None]) -> Decimal:
     return sum((Decimal(amount or 0) for amount in amounts), Decimal())
 
 
@@ -229,9 +229,9 @@ async def test_every_form_says_the_same(admin: httpx.AsyncClient, metered: str) 
     focus = await admin.get(path, params={"format": "focus"})
     charges = assert_focus(focus.text)
     for currency, (_, total) in sums(report).items():
-        of = [one for one in charges if one["BillingCurrency"] == currency]
-        assert add([one["BilledCost"] for one in of]) == Decimal(total)
-        assert {one["InvoiceId"] for one in of} == {f"{report['report_id']}-{currency}"}
+        billed = [one for one in charges if one["BillingCurrency"] == currency]
+        assert add(one["BilledCost"] for one in billed) == Decimal(total)
+        assert {one["InvoiceId"] for one in billed} == {f"{report['report_id']}-{currency}"}
     priced = [one for one in charges if one["ChargeCategory"] == "Usage"]
     assert add([one["ListCost"] for one in priced]) == Decimal("2.049")
     assert {one["SubAccountId"] for one in priced} == {"eng", "ops", "'=cmd()"}

@@ -18,8 +18,10 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.metering import MeteringActivities
 from models.messages.metering import MeasuredStorage, Rebuild, RollupOrder, RollupResult
+from taskforce.application.metering.price_books import PriceBooks
 from taskforce.application.reporting import rollup
 from taskforce.core.domain.metering.periods import Period
+from taskforce.infrastructure.llm.price_map import BundledPrices
 from taskforce.infrastructure.persistence.database import Database
 from tests.fixtures.usage import total, used
 from tests.taskforce.infrastructure.persistence.factories import settled
@@ -116,6 +118,6 @@ async def test_an_attempt_goes_on_where_the_last_heartbeat_was(parts: WorkerPart
     environment = ActivityEnvironment()
     told = [1_200, MeasuredStorage(tenants=7, after="globex").model_dump()]
     environment.info = replace(environment.default_info(), heartbeat_details=told)
-    activities = MeteringActivities(Noting(parts.database, parts.clock))
+    activities = MeteringActivities(Noting(parts.database, parts.clock, PriceBooks(BundledPrices(), parts.clock)))
     found = await environment.run(activities.measure_storage, RollupOrder())
     assert found == MeasuredStorage(tenants=8, after="globex")

@@ -155,7 +155,7 @@ def _count_calls() -> Query:
         .limit(_ONE)
         .scalar_subquery()
     )
-    origin = sa.literal_column("timestamptz '2000-01-01Z'")
+    origin: sa.ColumnElement[datetime] = sa.literal_column("timestamptz '2000-01-01Z'")
     bucket = sa.func.date_bin(sa.literal_column("interval '15 minutes'"), _CALLS.c.minute, origin)
     calls = sa.cast(sa.func.sum(_CALLS.c.count), sa.Numeric)
     values: dict[str, sa.ColumnElement[Any]] = dict.fromkeys(_SUMMED, _ZERO)

@@ -25,6 +25,10 @@ class Bundled:
         tokens = TokenPrices({TokenPart.INPUT: Decimal(7), TokenPart.OUTPUT: Decimal(7)})
         return Price("a", "USD", tokens, "bundled") if self.key(model) else None
 
+    def max_reply(self, model: str) -> int | None:
+        del model
+        return None
+
     def notes(self, model: str) -> tuple[str, ...]:
         del model
         return ()
