@@ -13,9 +13,10 @@ from api.schemas.costs import AdjustmentIn, CostReportOut, ReportIn, ReportSumma
 from api.schemas.focus import report_focus
 from api.schemas.pages import PageOut
 from api.usage_query import CSV, usage_period
+from api.web.headers import IdempotencyKey, mark_replayed
 from api.web.pagination import Cursor, Limit, page, parse_place, place_cursor
 from taskforce.application.reporting.aggregation import UsageSelection
-from taskforce.application.reporting.cost_reports import CostReporting, ReportText
+from taskforce.application.reporting.cost_reports import CostReporting, Render, ReportText
 from taskforce.core.domain.paging import Page
 from taskforce.core.interfaces.identity import Permission
 
@@ -37,7 +38,7 @@ class ReportForm(StrEnum):
     """CSV by the FinOps Open Cost and Usage Specification, 1.2."""
 
 
-_RENDERED = {
+_FILES = {
     ReportForm.CSV: (report_csv, CSV, "csv"),
     ReportForm.MARKDOWN: (report_markdown, MARKDOWN, "md"),
     ReportForm.FOCUS: (report_focus, CSV, "focus.csv"),
@@ -80,16 +81,18 @@ async def preview_costs(
     """
     names = tuple(name.strip() for said in group_by or () for name in said.split(",") if name.strip())
     start, end, zone = period
-    found = await reporting.preview(actor_of(context, caller), UsageSelection(start, end, zone), names)
-    return _answered(request, found, form)
+    which, chosen = UsageSelection(start, end, zone), _chosen(request, form)
+    return _answered(await reporting.preview(actor_of(context, caller), which, names, _render(chosen)), chosen)
 
 
 @router.post("/report", status_code=201, response_class=Response, responses=MADE, name="create_cost_report")
-async def create_cost_report(body: ReportIn, caller: Manager, context: Context, reporting: Reporting) -> Response:
+async def create_cost_report(
+    body: ReportIn, caller: Manager, context: Context, reporting: Reporting, key: IdempotencyKey
+) -> Response:
     """Makes a draft of a report, which can be adjusted until it is issued; its lines follow the usage."""
     which = UsageSelection(body.start, body.end, body.time_zone)
-    made = await reporting.create(actor_of(context, caller), which, tuple(body.group_by))
-    return _made(made)
+    made, replayed = await reporting.create(actor_of(context, caller), which, tuple(body.group_by), key)
+    return _made(made, replayed=replayed)
 
 
 @router.get("/reports", name="list_cost_reports")
@@ -112,7 +115,8 @@ async def read_cost_report(
     report_id: str, request: Request, caller: Reader, context: Context, reporting: Reporting, *, form: Form = None
 ) -> Response:
     """Returns a report: an issued one byte for byte as it was issued, with its hash in `Repr-Digest` (RFC 9530)."""
-    return _answered(request, await reporting.find(actor_of(context, caller), report_id), form)
+    chosen = _chosen(request, form)
+    return _answered(await reporting.find(actor_of(context, caller), report_id, _render(chosen)), chosen)
 
 
 @router.post(
@@ -123,11 +127,12 @@ async def read_cost_report(
     name="adjust_cost_report",
 )
 async def adjust_cost_report(
-    report_id: str, body: AdjustmentIn, caller: Manager, context: Context, reporting: Reporting
+    report_id: str, body: AdjustmentIn, caller: Manager, context: Context, reporting: Reporting, *, key: IdempotencyKey
 ) -> Response:
     """Adds a discount, credit or surcharge to a draft, with its reason; an issued report is not adjusted (409)."""
     actor = actor_of(context, caller)
-    return _made(await reporting.adjust(actor, report_id, body.amount, body.currency, reason=body.reason))
+    made, replayed = await reporting.adjust(actor, report_id, body.amount, body.currency, reason=body.reason, key=key)
+    return _made(made, replayed=replayed)
 
 
 @router.post("/reports/{report_id}/issue", response_class=Response, responses=ONE, name="issue_cost_report")
@@ -136,25 +141,32 @@ async def issue_cost_report(report_id: str, caller: Manager, context: Context, r
     return _json(await reporting.issue(actor_of(context, caller), report_id))
 
 
-def _answered(request: Request, found: ReportText, form: ReportForm | None) -> Response:
-    chosen = form or _accepted(request.headers.get("accept", ""))
-    if chosen not in _RENDERED:
-        return _json(found)
-    render, media_type, ending = _RENDERED[chosen]
-    name = f"costs-{found.report.start:%Y-%m-%d}.{ending}"
-    headers = {"content-disposition": f'attachment; filename="{name}"'}
-    return Response(render(found.report), headers=headers, media_type=media_type)
-
-
-def _accepted(accept: str) -> ReportForm:
-    if CSV in accept:
+def _chosen(request: Request, form: ReportForm | None) -> ReportForm:
+    if form is not None:
+        return form
+    accepted = request.headers.get("accept", "")
+    if CSV in accepted:
         return ReportForm.CSV
-    return ReportForm.MARKDOWN if MARKDOWN in accept else ReportForm.JSON
+    return ReportForm.MARKDOWN if MARKDOWN in accepted else ReportForm.JSON
 
 
-def _made(made: ReportText) -> Response:
+def _render(form: ReportForm) -> Render | None:
+    return None if form is ReportForm.JSON else _FILES[form][0]
+
+
+def _answered(found: ReportText, form: ReportForm) -> Response:
+    if form is ReportForm.JSON:
+        return _json(found)
+    _, media_type, ending = _FILES[form]
+    name = f"costs-{found.draft.terms.start:%Y-%m-%d}.{ending}"
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return Response(found.text, headers=headers, media_type=media_type)
+
+
+def _made(made: ReportText, *, replayed: bool) -> Response:
     answer = _json(made, status=201)
-    answer.headers["location"] = f"/api/v1{PREFIX}/reports/{made.report.report_id}"
+    answer.headers["location"] = f"/api/v1{PREFIX}/reports/{made.draft.report_id}"
+    mark_replayed(answer, replayed=replayed)
     return answer
 
 

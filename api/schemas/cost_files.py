@@ -18,14 +18,16 @@ _COLUMNS: Final = (
     *("kind", "model", "provider", "tool", "part", "quantity", "unit", "unit_price", "averaged", "currency", "cost"),
     *("amount", "reason", "author", "at"),
 )
-# What Markdown, or HTML within it, would take for more than text.
-_MARKUP: Final = re.compile(r"([\\`*_{}\[\]<>()#+!|&~-])")
+# Punctuation, any of which Markdown lets be escaped: markup, HTML, entities, and addresses that would become links.
+_MARKUP: Final = re.compile(r"([!-/:-@\[-`{-~])")
 
 
 def report_csv(report: CostReport) -> str:
     """Renders a report as CSV (RFC 4180): a line of the report a line, then what is unpriced, then adjustments."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, (_ENTRY, *report.group_by, "other", *_COLUMNS), restval="")
+    # A line names its model in any case.
+    groups = [name for name in report.group_by if name not in _COLUMNS]
+    writer = csv.DictWriter(text, (_ENTRY, *groups, "other", *_COLUMNS), restval="")
     writer.writeheader()
     for entry, lines in ((_LINE, report.lines), (_UNPRICED, report.unpriced)):
         writer.writerows(_row(entry, line) for line in lines)

@@ -35,6 +35,10 @@ DAY = {"start": "2026-11-03", "end": "2026-11-03"}
 GPT = {"model": "openai/gpt-4o", "input_tokens": 1_000, "output_tokens": 100, "cached_tokens": 400}
 # 600 x 2.50 + 400 x 1.25 + 100 x 10.00 for a million each.
 GPT_COST = Decimal("0.003")
+FORGED = (
+    "INSERT INTO cost_reports SELECT tenant_id, gen_random_uuid(), status, terms, adjustments, created_by, created_at, "
+    "issued_by, issued_at, totals, document, sha256 FROM cost_reports WHERE status = 'issued'"
+)
 AUDITED = sa.text("SELECT * FROM audit_events WHERE resource_type = 'cost_report' ORDER BY audit_id")
 
 
@@ -187,7 +191,9 @@ async def test_the_database_itself_refuses_to_change_what_is_issued(
         ("UPDATE cost_reports SET status = 'draft'", "does not change"),
         ("UPDATE cost_reports SET created_by = 'eve' WHERE status = 'draft'", "only the adjustments"),
         ("UPDATE cost_reports SET terms = '{}' WHERE status = 'draft'", "only the adjustments"),
+        (FORGED, "begins as a draft"),
         ("DELETE FROM cost_reports", "permission denied"),
+        ("TRUNCATE cost_reports", "permission denied"),
     ):
         with pytest.raises(StatementError, match=refusal):
             async with gateway.parts.database.tenant(metered) as records:
@@ -202,6 +208,18 @@ async def test_the_database_itself_refuses_to_change_what_is_issued(
             later["report_id"],
         )
     await owner.close()
+
+
+async def test_a_discount_of_more_than_the_sum_is_a_credit_in_every_form(
+    admin: httpx.AsyncClient, metered: str
+) -> None:
+    path = f"{REPORTS}/{(await draft(admin))['report_id']}"
+    body = {"amount": "-5", "currency": "EUR", "reason": "Outage in September"}
+    await admin.post(f"{path}/adjustments", json=body)
+    assert sums((await admin.post(f"{path}/issue")).json())["EUR"] == ("2.01", "-2.99")
+    assert "**total -2.99 EUR**" in (await admin.get(path, params={"format": "markdown"})).text
+    charges = assert_focus((await admin.get(path, params={"format": "focus"})).text)
+    assert add(one["BilledCost"] for one in charges if one["BillingCurrency"] == "EUR") == Decimal("-2.99")
 
 
 async def test_every_form_says_the_same(admin: httpx.AsyncClient, metered: str) -> None:

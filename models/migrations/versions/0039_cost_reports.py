@@ -29,11 +29,17 @@ CREATE TABLE cost_reports (
 )
 """
 
-# Whoever may change drafts must not be able to change what was issued, nor what a draft is about.
+# Whoever may change drafts must not be able to forge or to change what is issued, nor to change what a draft is about.
 FREEZE = """
 CREATE FUNCTION public.freeze_cost_report() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF TG_OP = 'INSERT' THEN
+        IF NEW.status <> 'draft' THEN
+            RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'a cost report begins as a draft';
+        END IF;
+        RETURN NEW;
+    END IF;
     IF OLD.status = 'issued' THEN
         RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'an issued cost report does not change';
     END IF;
@@ -46,7 +52,7 @@ END
 $$
 """
 TRIGGER = """
-CREATE TRIGGER freeze_cost_report BEFORE UPDATE ON cost_reports
+CREATE TRIGGER freeze_cost_report BEFORE INSERT OR UPDATE ON cost_reports
 FOR EACH ROW EXECUTE FUNCTION public.freeze_cost_report()
 """
 

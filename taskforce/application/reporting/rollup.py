@@ -11,7 +11,7 @@ import structlog
 from taskforce.application.metering.price_books import PriceBooks
 from taskforce.application.sweeps import TENANTS, in_shares, is_swept
 from taskforce.core.domain.errors import Conflict, Invalid
-from taskforce.core.domain.metering.periods import BUCKET, Period, TimeStep, next_bucket
+from taskforce.core.domain.metering.periods import Period, TimeStep, counted_until
 from taskforce.core.domain.metering.prices import Resource
 from taskforce.core.domain.tenants.tenant import Tenant, parse_tenant_id
 from taskforce.core.interfaces.clock import Clock
@@ -23,8 +23,6 @@ BATCH = 2_000
 LONGEST_REBUILD = timedelta(days=400)
 # Clocks of workers differ, and a record's time is its worker's.
 _AHEAD = timedelta(days=1)
-# Processes store their statistics every few seconds; so much later those of a minute are complete.
-_LATE = timedelta(minutes=5)
 
 _log = structlog.get_logger(__name__)
 
@@ -158,7 +156,7 @@ class UsageRollup:
                 book = await self._prices.of(records, tenant)
                 stored = book.unit_price(Resource.STORAGE, "", now)
                 called = book.unit_price(Resource.API_CALL, "", now)
-                await records.usage_buckets.count_calls(next_bucket(now - _LATE) - BUCKET, called)
+                await records.usage_buckets.count_calls(counted_until(now), called)
                 return await records.usage_buckets.measure_storage(now.date(), stored)
         except Exception as error:  # noqa: BLE001 - an error of one tenant must not keep the others
             _log.error("storage.not_measured", tenant_id=tenant.tenant_id, error=type(error).__name__)

@@ -13,6 +13,7 @@ from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.metering.aggregation import TAG, check_dimension
 from taskforce.core.domain.metering.currencies import CURRENCIES, parse_currency
 from taskforce.core.domain.metering.money import allotted, is_in_coins, parse_amount, rounded, total
+from taskforce.core.domain.metering.periods import LATE, counted_until
 from taskforce.core.domain.visible_text import is_visible
 
 GROUPS: Final = ("department", "cost_center", "agent", "user", "model")
@@ -243,13 +244,14 @@ class DraftReport:
         return replace(self, adjustments=(*self.adjustments, adjustment))
 
     def check_issuable(self, now: datetime) -> None:
-        """Requires that its period is over.
+        """Requires that its period is over, and that all usage of it can be counted.
 
         Raises:
             Conflict: `cost_report_period_open`.
         """
-        if now < self.terms.end:
-            text = f"The period of this report ends at {self.terms.end.isoformat()}: until then usage is added to it."
+        end = self.terms.end
+        if counted_until(now) < end:
+            text = f"The period of this report ends at {end.isoformat()}. Issue it from {(end + LATE).isoformat()} on."
             raise Conflict("cost_report_period_open", text)
 
 

@@ -12,6 +12,8 @@ BUCKET = timedelta(minutes=15)
 """The length of a bucket; it divides every zone's offset, so that a day anywhere begins with a bucket."""
 MOST_STEPS = 3_000
 """Steps of a period at most; a month has 2,976 quarters of an hour."""
+LATE = timedelta(minutes=5)
+"""How much later all API calls of a time are counted: processes store their statistics every few seconds."""
 FIRST, LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
@@ -105,6 +107,15 @@ class Period:
 def next_bucket(moment: datetime) -> datetime:
     """Returns the end of the bucket that a time is in, UTC."""
     return moment - (moment - FIRST) % BUCKET + BUCKET
+
+
+def counted_until(now: datetime) -> datetime:
+    """Returns the end of the last bucket whose API calls can be counted, UTC.
+
+    Args:
+        now: The time, UTC.
+    """
+    return next_bucket(now - LATE) - BUCKET
 
 
 def midnight(day: date, zone: tzinfo) -> datetime:

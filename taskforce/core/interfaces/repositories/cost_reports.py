@@ -1,6 +1,6 @@
 """The repository of a tenant's cost reports, within one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -11,18 +11,33 @@ from taskforce.core.domain.paging import Page
 
 
 @dataclass(frozen=True, slots=True)
+class IssuedReport:
+    """A report that is issued, with its document.
+
+    Attributes:
+        report: The report.
+        text: The document as it is read, byte for byte, in UTF-8.
+        sha256: The hash of its bytes, in hexadecimal digits.
+    """
+
+    report: CostReport
+    text: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class IssuedDocument:
     """The document of an issued report.
 
     Attributes:
-        text: The report as it is read, byte for byte, in UTF-8.
+        text: The report as it was issued, byte for byte, in UTF-8.
         sha256: The hash of its bytes, in hexadecimal digits.
-        report: The report that it says.
+        read: Makes the report of it; that of many thousands of lines takes a second or more.
     """
 
     text: str
     sha256: str
-    report: CostReport
+    read: Callable[[], CostReport]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +97,6 @@ class CostReports(Protocol):
         """Stores the adjustments of a draft."""
         ...
 
-    async def issue(self, document: IssuedDocument) -> None:
+    async def issue(self, issued: IssuedReport) -> None:
         """Stores the document of a draft, which is issued by that: nothing changes it any more."""
         ...

@@ -18,7 +18,12 @@ from taskforce.core.domain.metering.cost_reports import (
 )
 from taskforce.core.domain.metering.money import plain
 from taskforce.core.domain.paging import Page
-from taskforce.core.interfaces.repositories.cost_reports import IssuedDocument, ReportSummary, StoredReport
+from taskforce.core.interfaces.repositories.cost_reports import (
+    IssuedDocument,
+    IssuedReport,
+    ReportSummary,
+    StoredReport,
+)
 from taskforce.infrastructure.persistence.connection import Query, Row
 from taskforce.infrastructure.persistence.repository import Codec, Repository, newest, table, where
 
@@ -74,16 +79,16 @@ class CostReportRepository(Repository):
         values = {"adjustments": _ADJUSTMENTS.dump(draft.adjustments)}
         await self._connection.change(_ADJUST, {**self._of(report_id=draft.report_id), **values})
 
-    async def issue(self, document: IssuedDocument) -> None:
+    async def issue(self, issued: IssuedReport) -> None:
         """Stores the document of a draft; a trigger of the database keeps it as it is from then on."""
-        report = document.report
+        report = issued.report
         values = {
             "status": report.status.value,
             "issued_by": report.issued_by,
             "issued_at": report.issued_at,
             "totals": [[one.currency, plain(one.total)] for one in report.totals],
-            "document": document.text,
-            "sha256": document.sha256,
+            "document": issued.text,
+            "sha256": issued.sha256,
         }
         await self._connection.change(_ISSUE, {**self._of(report_id=report.report_id), **values})
 
@@ -101,8 +106,13 @@ def _draft(row: Row) -> DraftReport:
 def _stored(row: Row) -> StoredReport:
     if row.document is None:
         return StoredReport(_draft(row))
-    report = _REPORT.load(json.loads(row.document))
-    return StoredReport(_draft(row), IssuedDocument(row.document, row.sha256, report))
+    text: str = row.document
+    return StoredReport(_draft(row), IssuedDocument(text, row.sha256, lambda: _report(text)))
+
+
+def _report(text: str) -> CostReport:
+    report: CostReport = _REPORT.load(json.loads(text))
+    return report
 
 
 def _summary(row: Row) -> ReportSummary:

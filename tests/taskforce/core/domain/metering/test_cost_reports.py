@@ -1,7 +1,7 @@
 """Cost reports: lines of recorded costs, rounded so that lines, groups and totals agree to the cent."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -23,6 +23,7 @@ from taskforce.core.domain.metering.cost_reports import (
     ReportTerms,
 )
 from taskforce.core.domain.metering.money import allotted, apportioned, rounded, total
+from taskforce.core.domain.metering.periods import LATE
 from taskforce.core.domain.metering.prices import Price, Resource, TokenPrices, UnitPrice
 from taskforce.core.domain.metering.tokens import TokenPart
 
@@ -212,10 +213,12 @@ def test_a_draft_has_a_bounded_number_of_adjustments_and_is_issued_after_its_per
     with pytest.raises(Invalid) as refused:
         full.adjusted(one)
     assert refused.value.code == "adjustments_limit_reached"
-    DRAFT.check_issuable(END)
-    with pytest.raises(Conflict) as early:
-        DRAFT.check_issuable(START)
-    assert early.value.code == "cost_report_period_open"
+    DRAFT.check_issuable(END + LATE)
+    # What processes have not stored yet would be in no report.
+    for early in (START, END, END + LATE - timedelta(seconds=1)):
+        with pytest.raises(Conflict) as open_:
+            DRAFT.check_issuable(early)
+        assert open_.value.code == "cost_report_period_open"
 
 
 @pytest.mark.parametrize(
