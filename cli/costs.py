@@ -1,4 +1,4 @@
-"""`taskforce costs`: what a period has cost, a bar a group; and reports of it, which are adjusted and issued."""
+"""`taskforce costs`: what a period has cost, with bars; and reports of it, which are adjusted and issued."""
 
 import sys
 from datetime import UTC, datetime
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from cli.exits import Exit, Trouble
+from cli.groups import command_group
 from cli.options import AsJson, Token, Url
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from cli.gateway import Gateway
 
 _PATH: Final = "/admin/costs"
+_DAYS: Final = "/admin/usage/aggregation"
+_REPORTS: Final = f"{_PATH}/reports"
 _PAGE: Final = 100
 _CSV: Final = "text/csv"
 
@@ -37,18 +40,14 @@ Focus = Annotated[
         "--focus", metavar="FILE", help="Write the charges to a file, as FOCUS 1.2 has them.", show_default=False
     ),
 ]
-Report = Annotated[str, typer.Argument(metavar="REPORT", help="The id of the report.")]
+Report = Annotated[
+    str, typer.Argument(metavar="REPORT", help="The report's id, or a unique beginning of 8 characters or more.")
+]
 
-app = typer.Typer(
-    name="costs",
-    help="What a period has cost, and reports of it.",
-    invoke_without_command=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = command_group("costs", "What a period has cost, and reports of it.")
 
 
-@app.callback()
+@app.callback(invoke_without_command=True, no_args_is_help=False)
 def costs(
     context: typer.Context,
     *,
@@ -62,8 +61,11 @@ def costs(
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Shows what a period has cost, with a bar for each group."""
+    """Shows what a period has cost, with a bar for each day and for each group."""
     if context.invoked_subcommand is not None:
+        sources = (context.get_parameter_source(name) for name in context.params)
+        if any(source is not None and source.name == "COMMANDLINE" for source in sources):
+            context.fail(f"Put options after the command: taskforce costs {context.invoked_subcommand} --...")
         return
     # The program imports this module, so what it wraps its commands in can only be had when a command runs.
     from cli.reporting import reported
@@ -105,7 +107,7 @@ def adjust(
     from cli.reporting import reported
 
     body = {"amount": amount, "currency": currency, "reason": reason}
-    reported(_change)(f"{_one(report_id)}/adjustments", body, as_json=as_json, url=url, token=token)
+    reported(_change)("/adjustments", body, report_id, as_json=as_json, url=url, token=token)
 
 
 @app.command()
@@ -113,7 +115,7 @@ def issue(report_id: Report, *, as_json: AsJson = False, url: Url = None, token:
     """Issues a draft: from then on nothing of it changes."""
     from cli.reporting import reported
 
-    reported(_change)(f"{_one(report_id)}/issue", {}, as_json=as_json, url=url, token=token)
+    reported(_change)("/issue", {}, report_id, as_json=as_json, url=url, token=token)
 
 
 @app.command("list")
@@ -137,7 +139,7 @@ def show(
     """Shows a report, or writes it to a file."""
     from cli.reporting import reported
 
-    reported(_read)(_one(report_id), as_json=as_json, as_csv=as_csv, focus=focus, url=url, token=token)
+    reported(_read)(report_id, as_json=as_json, as_csv=as_csv, focus=focus, url=url, token=token)
 
 
 def _preview(
@@ -152,11 +154,11 @@ def _preview(
     from cli.usage import period
 
     query = {**asked, **period(asked["start"], asked["end"], datetime.now(UTC))}
-    _read(_PATH, query, as_json=as_json, as_csv=as_csv, focus=focus, url=url, token=token)
+    _read(None, query, as_json=as_json, as_csv=as_csv, focus=focus, url=url, token=token)
 
 
 def _read(
-    path: str,
+    report_id: str | None,
     query: dict[str, str | None] | None = None,
     *,
     as_json: bool,
@@ -172,6 +174,7 @@ def _read(
     if as_json + as_csv + (focus is not None) > 1:
         raise Trouble(Exit.USAGE, "options_conflict", "Ask for one of JSON, CSV and a FOCUS file.")
     gateway = open_gateway(url, token)
+    path = _PATH if report_id is None else _report_path(gateway, report_id)
     if as_csv:
         sys.stdout.write(_downloaded(gateway, path, "csv", asked))
         sys.stdout.flush()
@@ -181,7 +184,9 @@ def _read(
     elif as_json:
         write_json(gateway.get(path, **asked).raw)
     else:
-        _print(gateway.get(path, **asked))
+        report = gateway.get(path, **asked)
+        by_day = {**asked, "group_by": None, "step": "day"}
+        _print(report, gateway.get(_DAYS, **by_day) if report_id is None and report.items("totals") else None)
 
 
 def _report(asked: dict[str, str | None], *, as_json: bool, url: str | None, token: str | None) -> None:
@@ -196,12 +201,19 @@ def _report(asked: dict[str, str | None], *, as_json: bool, url: str | None, tok
 
 
 def _change(
-    path: str, body: dict[str, str] | dict[str, object], *, as_json: bool, url: str | None, token: str | None
+    path: str,
+    body: dict[str, str] | dict[str, object],
+    report_id: str | None = None,
+    *,
+    as_json: bool,
+    url: str | None,
+    token: str | None,
 ) -> None:
     from cli.gateway import open_gateway
     from cli.terminal import write_json
 
-    found = open_gateway(url, token).post(path, body)
+    gateway = open_gateway(url, token)
+    found = gateway.post(path if report_id is None else _report_path(gateway, report_id) + path, body)
     if as_json:
         write_json(found.raw)
     else:
@@ -215,7 +227,7 @@ def _list(*, as_json: bool, url: str | None, token: str | None) -> None:
 
     gateway, found, cursor = open_gateway(url, token), list["Document"](), None
     while True:
-        page = gateway.get(f"{_PATH}/reports", limit=_PAGE, cursor=cursor)
+        page = gateway.get(_REPORTS, limit=_PAGE, cursor=cursor)
         found += page.items("items")
         cursor = page.text("next_cursor") or None
         if cursor is None:
@@ -223,17 +235,18 @@ def _list(*, as_json: bool, url: str | None, token: str | None) -> None:
     if as_json:
         write_json({"items": [one.raw for one in found], "next_cursor": None})
     elif found:
-        console().print(reports_table(found))
+        out = console()
+        out.print(reports_table(found, out.width))
     else:
         typer.echo("No report yet: make one with `taskforce costs report --from 2026-11`.")
 
 
-def _print(found: "Document") -> None:
+def _print(found: "Document", days: "Document | None" = None) -> None:
     from cli.costs_view import report_view
     from cli.terminal import console
 
     out = console()
-    for part in report_view(found, out.width):
+    for part in report_view(found, out.width, days):
         out.print(part)
 
 
@@ -250,8 +263,5 @@ def _write(file: Path, text: str) -> None:
         raise Trouble(Exit.USAGE, "file_not_written", f"{file} cannot be written: {error.strerror}.") from None
 
 
-def _one(report_id: str) -> str:
-    from urllib.parse import quote
-
-    # The slash is quoted too, for the id is one segment of the path.
-    return f"{_PATH}/reports/{quote(report_id, safe='')}"
+def _report_path(gateway: "Gateway", report_id: str) -> str:
+    return f"{_REPORTS}/{gateway.resolve(report_id, _REPORTS, 'report_id')}"

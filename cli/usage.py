@@ -20,6 +20,9 @@ _MONTH: Final = re.compile(r"([0-9]{4})-([0-9]{2})")
 _DAY_NAMES: Final = {"today": 0, "yesterday": 1}
 _QUARTER: Final = timedelta(minutes=15)
 _CSV: Final = "text/csv"
+_JSON: Final = "application/json"
+_ALL: Final = "/admin/usage/aggregation"
+_OWN: Final = "/me/usage"
 _FORMS: Final = "7d, 24h, today, yesterday, 2026-11, 2026-11-05, or a time with its zone"
 
 
@@ -47,23 +50,39 @@ def usage(
 ) -> None:
     """Shows what was used: tokens, calls and cost, a bar a day; with --by a table, too.
 
-    With --json and --csv one aggregation is printed: by day, or with --by for the whole period.
+    With --json and --csv one aggregation is printed: by day, or with --by for the whole period. Whoever may not see the
+    usage of everybody is shown their own.
     """
     from cli.gateway import open_gateway
 
     if as_json and as_csv:
         raise Trouble(Exit.USAGE, "options_conflict", "Ask for JSON or for CSV, not for both.")
     asked = {**period(start, end, datetime.now(UTC)), "time_zone": zone}
-    gateway = open_gateway(url, token)
-    path = "/me/usage" if mine else "/admin/usage/aggregation"
+    gateway, form = open_gateway(url, token), _CSV if as_csv else _JSON if as_json else None
+    if mine:
+        _answer(gateway, _OWN, asked, by=by, form=form)
+        return
+    try:
+        _answer(gateway, _ALL, asked, by=by, form=form)
+    except Trouble as refused:
+        if refused.code != "permission_denied":
+            raise
+        if form is not None:
+            # A program must not take a part for the whole.
+            refused.hint = "With --mine it is your own usage, which needs no right."
+            raise
+        complain("This is your own usage. That of everybody needs the right audit:read.", "yellow")
+        _answer(gateway, _OWN, asked, by=by, form=None)
+
+
+def _answer(gateway: "Gateway", path: str, asked: dict[str, str | None], *, by: str | None, form: str | None) -> None:
     grouped = {"group_by": by} if by else {"step": "day"}
-    if as_csv:
+    if form == _CSV:
         _write_csv(gateway, path, {**asked, **grouped})
-        return
-    if as_json:
+    elif form == _JSON:
         write_json(gateway.get(path, **asked, **grouped).raw)
-        return
-    _show(gateway.get(path, **asked, step="day"), gateway.get(path, **asked, group_by=by) if by else None)
+    else:
+        _show(gateway.get(path, **asked, step="day"), gateway.get(path, **asked, group_by=by) if by else None)
 
 
 def period(start: str | None, end: str | None, now: datetime) -> dict[str, str | None]:

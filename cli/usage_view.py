@@ -13,6 +13,15 @@ _PARTS: Final = " ▏▎▍▌▋▊▉█"
 _EIGHTHS: Final = 8
 _NARROWEST, _WIDEST = 10, 60
 _BESIDE_BAR: Final = 46
+_COUNTS: Final = {
+    "records": "RECORDS",
+    "failed": "FAILED",
+    "input_tokens": "INPUT",
+    "output_tokens": "OUTPUT",
+    "cached_tokens": "CACHED",
+    "wasted_tokens": "WASTED",
+    "unpriced": "UNPRICED",
+}
 
 
 def summary(found: Document) -> Text:
@@ -47,21 +56,22 @@ def bars(found: Document, width: int) -> Table:
 
 
 def table(found: Document) -> Table:
-    """Renders a table of groups."""
-    names = found.texts("group_by")
-    numbers = ("RECORDS", "FAILED", "INPUT", "OUTPUT", "CACHED", "WASTED", "UNPRICED", "COST")
+    """Renders a table of groups; of the counts that are 0 of them all, it has no column."""
+    names, items = found.texts("group_by"), found.items("items")
+    counts = [name for name in _COUNTS if name == "records" or any(one.child("sums").number(name) for one in items)]
     columns = [*(Column(one_line(name).upper(), no_wrap=True) for name in names)]
-    shown = Table(*columns, *(Column(name, justify="right") for name in numbers), box=None, pad_edge=False)
-    for item in found.items("items"):
+    heads = [*(_COUNTS[name] for name in counts), "COST"]
+    numbers = [Column(head, justify="right", no_wrap=True) for head in heads]
+    shown = Table(*columns, *numbers, box=None, pad_edge=False)
+    for item in items:
         sums = item.child("sums")
-        counts = ("records", "failed", "input_tokens", "output_tokens", "cached_tokens", "wasted_tokens", "unpriced")
         shown.add_row(*_key(item, names), *(f"{sums.number(name):,}" for name in counts), costs(sums))
     return shown
 
 
 def costs(sums: Document) -> str:
     """Formats the costs of sums, currency by currency, without trailing zeros."""
-    each = (f"{_short(cost.text('amount'))} {cost.text('currency')}" for cost in sums.items("costs"))
+    each = (f"{short_amount(cost.text('amount'))} {cost.text('currency')}" for cost in sums.items("costs"))
     return ", ".join(each) or "no cost"
 
 
@@ -78,15 +88,16 @@ def bar_of(amount: int, most: int, cells: int) -> str:
     return _PARTS[_EIGHTHS] * full + (_PARTS[rest] if rest else "")
 
 
+def short_amount(amount: str) -> str:
+    """Shortens an amount to its cents, or to the first two digits that are not zero."""
+    whole, _, rest = amount.partition(".")
+    # The first cents that are not zero, so that the cost of a few tokens does not look like nothing.
+    places = max(2, len(rest) - len(rest.lstrip("0")) + 2)
+    return f"{whole}.{rest[:places]:0<2}" if rest.strip("0") else whole or "0"
+
+
 def _key(item: Document, names: Sequence[str]) -> list[str]:
     if item.flag("other"):
         return ["other", *[""] * (len(names) - 1)]
     dimensions = item.child("dimensions")
     return [one_line(dimensions.text(name)) or "-" for name in names]
-
-
-def _short(amount: str) -> str:
-    whole, _, rest = amount.partition(".")
-    # The first cents that are not zero, so that the cost of a few tokens does not look like nothing.
-    places = max(2, len(rest) - len(rest.lstrip("0")) + 2)
-    return f"{whole}.{rest[:places]:0<2}" if rest.strip("0") else whole or "0"

@@ -1,12 +1,16 @@
 """`taskforce costs`: a preview with bars, files, and the life of a report."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from starlette.responses import Response
 
+from cli.costs_view import report_view, reports_table
+from cli.documents import Document
 from cli.exits import Exit
 from tests.cli.conftest import Done
 from tests.cli.stub_gateway import Entry, StubGateway, problem
@@ -15,6 +19,16 @@ Serve = Callable[[list[Entry]], StubGateway]
 Cli = Callable[..., Done]
 COSTS, REPORT, REPORTS = "/admin/costs", "/admin/costs/report", "/admin/costs/reports"
 ID = "019300aa-0000-7000-8000-000000000001"
+DAYS = "/admin/usage/aggregation"
+USAGE = {
+    "items": [
+        {
+            "start": f"2026-11-0{day}T00:00:00+05:30",
+            "sums": {"costs": [{"currency": "USD", "amount": amount}, {"currency": "EUR", "amount": "9"}]},
+        }
+        for day, amount in ((3, "2.000"), (4, "1"))
+    ]
+}
 LINE = {
     "dimensions": {"department": "eng"},
     "other": False,
@@ -52,15 +66,19 @@ DOCUMENT = {
 }
 
 
-def test_a_bar_a_group_a_table_of_lines_and_the_total_are_shown(gateway: Serve, taskforce: Cli) -> None:
+def test_bars_of_days_and_groups_a_table_of_lines_and_the_total_are_shown(gateway: Serve, taskforce: Cli) -> None:
     stub = gateway([])
-    stub.documents[COSTS] = DOCUMENT
+    stub.documents |= {COSTS: DOCUMENT, DAYS: USAGE}
     shown = taskforce("costs", "--from", "2026-11", "--by", "department", env={"COLUMNS": "120"})
     assert shown.code == Exit.OK, shown.err
-    assert stub.asked == [("GET", COSTS, {"start": "2026-11-01", "end": "2026-11-30", "group_by": "department"})]
-    assert "2026-11-01 00:00 to 2026-12-01 00:00 (Asia/Kolkata)  preview" in shown.out
-    assert "█" * 40 in shown.out
-    for text in ("3.09 USD", "model, openai/gpt-4o, cache write", "1,234,567 tokens", "0.0000025 (average)"):
+    month = {"start": "2026-11-01", "end": "2026-11-30"}
+    assert stub.asked == [("GET", COSTS, {**month, "group_by": "department"}), ("GET", DAYS, {**month, "step": "day"})]
+    assert "2026-11 (Asia/Kolkata)  preview" in shown.out
+    assert f"2026-11-03 {'█' * 40} 2 USD" in shown.out
+    assert f"2026-11-04 {'█' * 20}{' ' * 20} 1 USD" in shown.out
+    assert f"eng   {'█' * 40} 3.09 USD" in shown.out
+    assert "EUR" not in shown.out
+    for text in ("3.09 USD", "model, openai/gpt-4o, cache write", "1,234,567 tokens", "~2.5 per 1M"):
         assert text in shown.out
     assert "-0.50 USD: Volume\\ndiscount (ada)" in shown.out
     assert "Total 2.59 USD" in shown.out
@@ -108,12 +126,74 @@ def test_a_report_is_made_adjusted_issued_and_listed(gateway: Serve, taskforce: 
     adjustment = {"amount": "-0.5", "currency": "EUR", "reason": "Volume discount"}
     assert stub.posted("/adjustments") == [adjustment]
     assert "issued by ada" in taskforce("costs", "issue", ID).out
-    listed = taskforce("costs", "list", env={"COLUMNS": "140"}).out
-    assert "2.59 USD" in listed
-    assert ID in listed
+    listed = taskforce("costs", "list").out.splitlines()[1]
+    assert listed.split() == [ID, "draft", "2026-11", "department", "2.59", "USD"]
     assert json.loads(taskforce("costs", "list", "--json").out)["items"][0]["report_id"] == ID
-    assert json.loads(taskforce("costs", "show", ID, "--json").out) == made
+    assert json.loads(taskforce("costs", "show", ID[:10], "--json").out) == made
     assert "end_missing" in taskforce("costs", "report", "--from", "2026-11-05").err
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ({"unit_price": "0.00000131125513752766361"}, "~1.31126 per 1M"),
+        ({"unit_price": "0.0000025", "averaged": False}, "  2.5 per 1M"),
+        ({"unit_price": "0.013", "averaged": False, "unit": "executions"}, "  0.013"),
+        ({"unit_price": "0.333333333333333333333333", "unit": "records"}, "~0.333333"),
+        ({"unit_price": None}, "  -"),
+    ],
+)
+def test_prices_are_those_of_a_million_tokens_and_averages_are_short(
+    gateway: Serve, taskforce: Cli, line: dict[str, object], shown: str
+) -> None:
+    stub = gateway([])
+    stub.documents |= {f"{REPORTS}/{ID}": {**DOCUMENT, "unpriced": [], "lines": [{**LINE, **line}]}}
+    assert f"{shown}    3.09\n" in taskforce("costs", "show", ID).out
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "shown"),
+    [
+        ("2026-11-30T18:30", "2026-12-31T18:30", "2026-12"),
+        ("2026-11-30T18:30", "2026-12-01T18:30", "2026-12-01"),
+        ("2026-10-31T18:30", "2026-12-31T18:30", "2026-11-01 to 2026-12-31"),
+        ("2026-11-30T18:30", "2026-12-31T18:45", "2026-12-01 00:00 to 2027-01-01 00:15"),
+        ("2026-11-01T00:00", "2026-11-01T00:15", "2026-11-01 05:30 to 05:45"),
+        ("2026-11-01T00:00", "2026-12-01T00:00", "2026-11-01 05:30 to 2026-12-01 05:30"),
+    ],
+)
+def test_a_period_is_told_as_people_name_it(start: str, end: str, shown: str) -> None:
+    report = {**DOCUMENT, "start": f"{start}:00+00:00", "end": f"{end}:00+00:00", "totals": []}
+    assert str(next(report_view(Document(report), 80))) == f"{shown} (Asia/Kolkata)  preview"
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(80, f"{ID[:13]}  issued"), (120, f"{ID}  issued")])
+def test_a_list_fits_the_terminal(columns: int, shown: str) -> None:
+    totals = [{"currency": "USD", "total": "12345.60"}]
+    out = io.StringIO()
+    report = Document({**DOCUMENT, "report_id": ID, "status": "issued", "totals": totals})
+    Console(file=out, width=columns).print(reports_table([report], columns))
+    assert shown in out.getvalue()
+    assert "12345.60 USD" in out.getvalue()
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_lines_fit_the_terminal(columns: int) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=columns, force_terminal=True, color_system=None)
+    for part in report_view(Document(DOCUMENT), columns, Document(USAGE)):
+        console.print(part)
+    assert max(len(line.rstrip()) for line in out.getvalue().splitlines()) <= columns
+    for text in ("1,234,567 tokens", "~2.5 per 1M", "3.09 USD", "QUANTITY"):
+        assert text in out.getvalue()
+    assert "…" not in out.getvalue()
+
+
+def test_an_option_before_a_command_is_refused_and_not_forgotten(gateway: Serve, taskforce: Cli) -> None:
+    stub = gateway([])
+    done = taskforce("costs", "--json", "list")
+    assert (done.code, stub.asked) == (Exit.USAGE, [])
+    assert "after the command" in done.err
 
 
 @pytest.mark.parametrize("arguments", [("--by", "planet"), ("show", "../../users")])
@@ -122,4 +202,4 @@ def test_a_refusal_is_told(gateway: Serve, taskforce: Cli, arguments: tuple[str,
     stub.answers[COSTS] = problem(422, "dimension_unknown", "A report is grouped by: department.")
     done = taskforce("costs", *arguments)
     assert done.code != Exit.OK
-    assert "dimension_unknown" in done.err or "not_found" in done.err
+    assert "dimension_unknown" in done.err or "id_invalid" in done.err

@@ -119,3 +119,40 @@ def test_a_refusal_is_told(gateway: Serve, taskforce: Cli) -> None:
     stub.answers[PATH] = problem(422, "dimension_unknown", "Usage has these dimensions: user.")
     done = taskforce("usage", "--by", "planet")
     assert (done.code, "dimension_unknown" in done.err) == (Exit.USAGE, True)
+
+
+REFUSED = problem(403, "permission_denied", "This needs the permission audit:read.", permission="audit:read")
+
+
+def test_who_may_not_see_everybodys_usage_is_shown_their_own(gateway: Serve, taskforce: Cli) -> None:
+    stub = gateway([])
+    stub.answers[PATH] = REFUSED
+    stub.documents["/me/usage"] = DOCUMENT
+    shown = taskforce("usage", "--by", "model")
+    assert shown.code == Exit.OK, shown.err
+    assert "your own usage" in shown.err
+    assert "1,234 tokens" in shown.out
+    assert [(path, query) for _, path, query in stub.asked] == [
+        (PATH, {"step": "day"}),
+        ("/me/usage", {"step": "day"}),
+        ("/me/usage", {"group_by": "model"}),
+    ]
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+def test_a_program_is_told_instead_for_it_would_take_a_part_for_the_whole(
+    gateway: Serve, taskforce: Cli, form: str
+) -> None:
+    stub = gateway([])
+    stub.answers[PATH] = REFUSED
+    done = taskforce("usage", form)
+    assert (done.code, "--mine" in done.err) == (Exit.REFUSED, True)
+    assert [path for _, path, _ in stub.asked] == [PATH]
+
+
+def test_counts_of_which_there_are_none_have_no_column(gateway: Serve, taskforce: Cli) -> None:
+    stub = gateway([])
+    sums = {**SUMS, "failed": 0, "cached_tokens": 0, "wasted_tokens": 0, "unpriced": 0}
+    stub.documents[PATH] = {**DOCUMENT, "items": [{**item, "sums": sums} for item in DOCUMENT["items"]]}
+    head = next(line for line in taskforce("usage", "--by", "user").out.splitlines() if line.startswith("USER"))
+    assert head.split() == ["USER", "RECORDS", "INPUT", "OUTPUT", "COST"]

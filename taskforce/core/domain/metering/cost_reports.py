@@ -207,9 +207,9 @@ class ReportTerms:
 
     def __post_init__(self) -> None:
         for name in self.group_by:
-            check_dimension(name)
             if name not in GROUPS and not name.startswith(TAG):
                 raise Invalid("dimension_unknown", f"A report is grouped by: {', '.join(GROUPS)}, and {TAG}<key>.")
+            check_dimension(name)
         if len(self.group_by) > MOST_GROUP_BY or len(set(self.group_by)) < len(self.group_by):
             text = f"A report is grouped by {MOST_GROUP_BY} dimensions at most, by each once."
             raise Invalid("dimensions_invalid", text)

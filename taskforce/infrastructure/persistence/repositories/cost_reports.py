@@ -16,7 +16,6 @@ from taskforce.core.domain.metering.cost_reports import (
     ReportStatus,
     ReportTerms,
 )
-from taskforce.core.domain.metering.money import plain
 from taskforce.core.domain.paging import Page
 from taskforce.core.interfaces.repositories.cost_reports import (
     IssuedDocument,
@@ -86,7 +85,7 @@ class CostReportRepository(Repository):
             "status": report.status.value,
             "issued_by": report.issued_by,
             "issued_at": report.issued_at,
-            "totals": [[one.currency, plain(one.total)] for one in report.totals],
+            "totals": [[one.currency, f"{one.total:f}"] for one in report.totals],
             "document": issued.text,
             "sha256": issued.sha256,
         }
