@@ -10,8 +10,9 @@ from api.auth.caller import Caller, Context
 from api.auth.guard import Allowed
 from api.schemas.sla import ServiceLevelsOut, service_levels_out
 from api.web.pagination import Cursor, Limit, name_cursor, parse_name
-from taskforce.application.reporting.service_levels import Period, report_service_levels, watched_tenant
+from taskforce.application.reporting.service_levels import report_service_levels, watched_tenant
 from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.metering.periods import MinutePeriod
 from taskforce.core.domain.metering.service_levels import ServiceKind
 from taskforce.core.interfaces.identity import Permission
 
@@ -67,14 +68,10 @@ async def read_service_levels(
     return service_levels_out(of_tenant, report, limit, following)
 
 
-def _period(window: Window, since: datetime | None, until: datetime | None, now: datetime) -> Period:
-    ends = now if until is None else _utc(until)
-    return Period.of(ends - WINDOWS[window] if since is None else _utc(since), ends)
-
-
-def _utc(moment: datetime) -> datetime:
+def _period(window: Window, since: datetime | None, until: datetime | None, now: datetime) -> MinutePeriod:
     try:
-        return moment.astimezone(UTC)
-    # The first and the last hours that `datetime` holds may be outside of it in UTC.
+        end = now if until is None else until.astimezone(UTC)
+        return MinutePeriod.touched(end - WINDOWS[window] if since is None else since.astimezone(UTC), end)
+    # The first and the last hours that `datetime` holds may be outside of it in UTC, and there is nothing before them.
     except OverflowError:
         raise Invalid("time_invalid", "There is no such time in UTC.") from None

@@ -104,8 +104,8 @@ def service_levels_out(tenant_id: str, report: ServiceLevelReport, limit: int, c
     """
     return ServiceLevelsOut(
         tenant_id=tenant_id,
-        since=report.period.since,
-        until=report.period.until,
+        since=report.period.start,
+        until=report.period.end,
         items=[_level_out(one) for one in report.levels[:limit]],
         next_cursor=cursor,
         **_latencies(report.requests),

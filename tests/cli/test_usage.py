@@ -153,6 +153,6 @@ def test_a_program_is_told_instead_for_it_would_take_a_part_for_the_whole(
 def test_counts_of_which_there_are_none_have_no_column(gateway: Serve, taskforce: Cli) -> None:
     stub = gateway([])
     sums = {**SUMS, "failed": 0, "cached_tokens": 0, "wasted_tokens": 0, "unpriced": 0}
-    stub.documents[PATH] = {**DOCUMENT, "items": [{**item, "sums": sums} for item in DOCUMENT["items"]]}
+    stub.documents[PATH] = {**DOCUMENT, "items": [{"dimensions": {"user": "alice"}, "sums": sums}]}
     head = next(line for line in taskforce("usage", "--by", "user").out.splitlines() if line.startswith("USER"))
     assert head.split() == ["USER", "RECORDS", "INPUT", "OUTPUT", "COST"]

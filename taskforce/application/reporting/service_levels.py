@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from taskforce.core.domain.errors import Forbidden, Invalid
+from taskforce.core.domain.errors import Forbidden
+from taskforce.core.domain.metering.periods import MINUTE, MinutePeriod, whole_minute
 from taskforce.core.domain.metering.service_levels import (
     BURN_WINDOWS,
     Objective,
@@ -14,36 +15,6 @@ from taskforce.core.domain.metering.service_levels import (
 )
 from taskforce.core.interfaces.repositories.service_statistics import NamedStatistics
 from taskforce.core.interfaces.store import Records, Store
-
-LONGEST = timedelta(days=366)
-_MINUTE = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """A period of whole minutes.
-
-    Attributes:
-        since: Its beginning, UTC.
-        until: Its end, UTC.
-    """
-
-    since: datetime
-    until: datetime
-
-    @classmethod
-    def of(cls, since: datetime, until: datetime) -> "Period":
-        """Returns the whole minutes that a period touches.
-
-        Raises:
-            Invalid: `period_invalid`: it ends before it begins, or is longer than a year.
-        """
-        if since >= until:
-            raise Invalid("period_invalid", "The period ends before it begins.")
-        if until - since > LONGEST:
-            raise Invalid("period_invalid", f"The period is longer than {LONGEST.days} days.")
-        begins, ends = _whole(since), _whole(until)
-        return cls(begins, ends if ends == until else ends + _MINUTE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +59,7 @@ class ServiceLevelReport:
         levels: The service levels of the page, by kind and name.
     """
 
-    period: Period
+    period: MinutePeriod
     requests: ServiceStatistics
     levels: Sequence[ServiceLevel]
 
@@ -114,7 +85,7 @@ def watched_tenant(own: str, asked: str | None, platform_tenant: str) -> str:
 async def report_service_levels(
     store: Store,
     tenant_id: str,
-    period: Period,
+    period: MinutePeriod,
     objectives: Sequence[Objective],
     *,
     kinds: Sequence[ServiceKind],
@@ -135,8 +106,8 @@ async def report_service_levels(
         most: The entries at most.
     """
     async with store.reading(tenant_id) as records:
-        total = await records.service_statistics.total(ServiceKind.ENDPOINT, period.since, period.until)
-        found = await records.service_statistics.sums(kinds, period.since, period.until, after=after, most=most)
+        total = await records.service_statistics.total(ServiceKind.ENDPOINT, period.start, period.end)
+        found = await records.service_statistics.sums(kinds, period.start, period.end, after=after, most=most)
         burnt = await _burnt(records, found, objectives, now)
     return ServiceLevelReport(period, total, [_level(one, objectives, burnt) for one in found])
 
@@ -150,10 +121,10 @@ async def _burnt(
     kinds = sorted({one.kind for one in found if objective_of(objectives, one.kind, one.name) is not None})
     if not kinds:
         return {}
-    until = _whole(now) + _MINUTE
+    until = whole_minute(now) + MINUTE
     windows: dict[str, Mapping[tuple[ServiceKind, str], ServiceStatistics]] = {}
     for window, (length, _) in BURN_WINDOWS.items():
-        sums = await records.service_statistics.sums(kinds, _whole(now - length), until)
+        sums = await records.service_statistics.sums(kinds, whole_minute(now - length), until)
         windows[window] = {(one.kind, one.name): one.statistics for one in sums}
     return windows
 
@@ -168,7 +139,3 @@ def _level(one: NamedStatistics, objectives: Sequence[Objective], burnt: _Window
         for window, statistics in sums.items()
     }
     return ServiceLevel(one.kind, one.name, one.statistics, objective, burn)
-
-
-def _whole(moment: datetime) -> datetime:
-    return moment.replace(second=0, microsecond=0)

@@ -14,6 +14,8 @@ MOST_STEPS = 3_000
 """Steps of a period at most; a month has 2,976 quarters of an hour."""
 LATE = timedelta(minutes=5)
 """How much later all API calls of a time are counted: processes store their statistics every few seconds."""
+MINUTE = timedelta(minutes=1)
+LONGEST_OF_MINUTES = timedelta(days=366)
 FIRST, LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
@@ -58,10 +60,7 @@ class Period:
     end: datetime
 
     def __post_init__(self) -> None:
-        if self.end <= self.start:
-            raise Invalid("period_invalid", "The period ends before it starts, or is empty.")
-        if self.start < FIRST or self.end > LAST:
-            raise Invalid("period_invalid", f"A period is between {FIRST.date()} and {LAST.date()}.")
+        _check_bounds(self.start, self.end)
         if any((bound - FIRST) % BUCKET for bound in (self.start, self.end)):
             raise Invalid("period_unaligned", "Usage is counted by quarters of an hour: use :00, :15, :30 or :45.")
 
@@ -102,6 +101,45 @@ class Period:
         inner = (bound for bound in _beginnings(self.start, step, zone, self.end) if bound > self.start)
         # Once each: a zone that changes sides of the date line skips a whole day.
         return self.start, *dict.fromkeys(inner), self.end
+
+
+@dataclass(frozen=True, slots=True)
+class MinutePeriod:
+    """A period of whole minutes, by which service levels are counted.
+
+    Attributes:
+        start: Its beginning, UTC.
+        end: Its end, UTC, left out.
+    """
+
+    start: datetime
+    end: datetime
+
+    @classmethod
+    def touched(cls, start: datetime, end: datetime) -> Self:
+        """Returns the whole minutes that a period touches.
+
+        Raises:
+            Invalid: `period_invalid`: it ends before it starts, is not within `FIRST` and `LAST`, or is longer than
+                `LONGEST_OF_MINUTES`.
+        """
+        _check_bounds(start, end)
+        if end - start > LONGEST_OF_MINUTES:
+            raise Invalid("period_invalid", f"The period is longer than {LONGEST_OF_MINUTES.days} days.")
+        last = whole_minute(end)
+        return cls(whole_minute(start), last if last == end else last + MINUTE)
+
+
+def whole_minute(moment: datetime) -> datetime:
+    """Returns the beginning of the minute that a time is in."""
+    return moment.replace(second=0, microsecond=0)
+
+
+def _check_bounds(start: datetime, end: datetime) -> None:
+    if end <= start:
+        raise Invalid("period_invalid", "The period ends before it starts, or is empty.")
+    if start < FIRST or end > LAST:
+        raise Invalid("period_invalid", f"A period is between {FIRST.date()} and {LAST.date()}.")
 
 
 def next_bucket(moment: datetime) -> datetime:

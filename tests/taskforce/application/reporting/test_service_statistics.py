@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskforce.application.reporting.service_levels import Period, report_service_levels
+from taskforce.application.reporting.service_levels import report_service_levels
 from taskforce.application.reporting.service_statistics import StatisticsLog, drop_old_statistics, storing
 from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.metering.periods import MinutePeriod
 from taskforce.core.domain.metering.service_levels import Objective, ServiceKind, ServiceStatistics
 from taskforce.core.interfaces.metrics import ModelCalled, RequestAnswered, RunEnded
 from taskforce.infrastructure.persistence.database import Database
@@ -97,7 +98,7 @@ async def test_a_report_has_percentiles_and_burn_rates_of_the_time_until_now(dat
     clock.at = NOW
     log.observed(tenant, [answered(0.1)] * 94 + [answered(4.0)] * 5 + [answered(0.1, 500), answered(9, 200, "/ready")])
     await log.flush(database)
-    period = Period.of(NOW - timedelta(hours=24), NOW)
+    period = MinutePeriod.touched(NOW - timedelta(hours=24), NOW)
     report = await report_service_levels(
         database, tenant, period, [GOAL], kinds=[ServiceKind.ENDPOINT], now=NOW, after=None, most=10
     )
@@ -120,11 +121,11 @@ async def test_a_report_has_percentiles_and_burn_rates_of_the_time_until_now(dat
 
 
 def test_a_period_ends_after_it_begins_and_is_of_whole_minutes() -> None:
-    period = Period.of(NOW, NOW + timedelta(seconds=50))
-    assert (period.since.second, period.until) == (0, NOW.replace(second=0) + timedelta(minutes=2))
+    period = MinutePeriod.touched(NOW, NOW + timedelta(seconds=50))
+    assert (period.start.second, period.end) == (0, NOW.replace(second=0) + timedelta(minutes=2))
     for since, until in ((NOW, NOW), (NOW, NOW - timedelta(days=1)), (NOW - timedelta(days=500), NOW)):
         with pytest.raises(Invalid, match="period"):
-            Period.of(since, until)
+            MinutePeriod.touched(since, until)
 
 
 async def test_old_minutes_are_dropped(database: Database, tenant: str) -> None:
