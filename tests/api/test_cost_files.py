@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -18,8 +19,13 @@ from taskforce.core.domain.metering.cost_reports import (
     ReportStatus,
     ReportTerms,
 )
+from tests.fixtures.focus import assert_focus
 
 START, END = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)
+
+
+# In FOCUS there is nothing but ASCII.
+FOCUS = {sign: sign.encode("ascii", "backslashreplace").decode() for sign in "\uff1d\uff0b\uff0d\uff20"}
 
 
 def report(name: str, group_by: str = "department") -> CostReport:
@@ -46,11 +52,11 @@ def report(name: str, group_by: str = "department") -> CostReport:
 @pytest.mark.parametrize("sign", [*"=+-@\t\r\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
 def test_no_cell_begins_a_formula(sign: str) -> None:
     dangerous = report(f'{sign}HYPERLINK("http://x", "y"),1')
-    for text in (report_csv(dangerous), report_focus(dangerous)):
+    for text, escaped in ((report_csv(dangerous), f"'{sign}"), (report_focus(dangerous), FOCUS.get(sign, f"'{sign}"))):
         rows = list(csv.reader(io.StringIO(text, newline="")))
         assert len({len(row) for row in rows}) == 1
         assert [cell for row in rows for cell in row if cell.startswith(sign)] == []
-        assert any(cell.startswith(f"'{sign}HYPERLINK") for row in rows for cell in row)
+        assert any(cell.startswith(f"{escaped}HYPERLINK") for row in rows for cell in row)
 
 
 def test_a_column_has_its_name_alone_also_where_lines_are_grouped_by_it() -> None:
@@ -75,3 +81,13 @@ def test_markdown_shows_texts_and_obeys_none(name: str, shown: str) -> None:
     text = report_markdown(report(name))
     assert rf"| {shown} | model\, {shown}\, input tokens |" in text
     assert f"| {shown} | {shown} | 2026-11-01 00:00 | 1.00 |" in text
+
+
+def test_focus_has_ascii_alone_and_tags_the_very_texts() -> None:
+    usage, adjustment = assert_focus(report_focus(report("M\u00fcller \u7814\u7a76")))
+    assert usage["SubAccountId"] == usage["PublisherName"] == r"M\xfcller \u7814\u7a76"
+    assert usage["SkuId"] == r"model:M\xfcller \u7814\u7a76:input"
+    assert json.loads(usage["Tags"]) == {"department": "M\u00fcller \u7814\u7a76"}
+    assert adjustment["ChargeDescription"] == r"M\xfcller \u7814\u7a76"
+    (other, _) = assert_focus(report_focus(report(r"M\xfcller \u7814\u7a76")))
+    assert other["SubAccountId"] == r"M\x5cxfcller \x5cu7814\x5cu7a76"
