@@ -18,6 +18,7 @@ from api.web.pagination import Cursor, Limit, page, parse_place, place_cursor
 from taskforce.application.reporting.aggregation import UsageSelection
 from taskforce.application.reporting.cost_reports import CostReporting, Render, ReportText
 from taskforce.core.domain.paging import Page
+from taskforce.core.domain.time_zones import parse_time_zone
 from taskforce.core.interfaces.identity import Permission
 
 PREFIX = "/admin/costs"
@@ -158,7 +159,8 @@ def _answered(found: ReportText, form: ReportForm) -> Response:
     if form is ReportForm.JSON:
         return _json(found)
     _, media_type, ending = _FILES[form]
-    name = f"costs-{found.draft.terms.start:%Y-%m-%d}.{ending}"
+    terms = found.draft.terms
+    name = f"costs-{terms.start.astimezone(parse_time_zone(terms.time_zone)):%Y-%m-%d}.{ending}"
     headers = {"content-disposition": f'attachment; filename="{name}"'}
     return Response(found.text, headers=headers, media_type=media_type)
 

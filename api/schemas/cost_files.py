@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from typing import Final
 
 from api.schemas.csv_cells import cell
@@ -59,7 +59,7 @@ def _row(entry: str, line: CostLine) -> Mapping[str, str]:
 
 def report_markdown(report: CostReport) -> str:
     """Renders a report as Markdown, with a table for each currency."""
-    zone = UTC if report.time_zone == "UTC" else parse_time_zone(report.time_zone)
+    zone = parse_time_zone(report.time_zone)
     return "\n".join([*_head(report, zone), *_body(report, zone), ""])
 
 

@@ -80,8 +80,9 @@ async def test_a_month_is_that_of_the_time_zone_across_a_change_of_clocks(
     report = await draft(admin, time_zone="Europe/Berlin")
     assert (report["start"], report["end"]) == ("2026-09-30T22:00:00+00:00", "2026-10-31T23:00:00+00:00")
     assert sums(report) == {"USD": ("1110", "1110.00")}
-    text = (await admin.get(f"{REPORTS}/{report['report_id']}", params={"format": "markdown"})).text
-    assert "- Period: 2026-10-01 00:00 to 2026-11-01 00:00" in text
+    file = await admin.get(f"{REPORTS}/{report['report_id']}", params={"format": "markdown"})
+    assert "- Period: 2026-10-01 00:00 to 2026-11-01 00:00" in file.text
+    assert file.headers["content-disposition"].endswith('"costs-2026-10-01.md"')
 
 
 async def test_calls_of_the_api_that_no_rollup_has_counted_yet_are_in_an_issued_report(
