@@ -40,6 +40,8 @@ SPECIFIED: Mapping[str, Guard | Unguarded] = {
     "/admin/usage": Guard(Permission.AUDIT_READ),
     "/admin/costs": Guard(Permission.AUDIT_READ),
     "POST /admin/costs": Guard(Permission.TENANT_MANAGE),
+    "/admin/budgets": Guard(Permission.AUDIT_READ),
+    **{f"{change} /admin/budgets": Guard(Permission.TENANT_MANAGE) for change in ("POST", "PUT", "DELETE")},
     "/admin/prices": Guard(Permission.AUDIT_READ),
     "POST /admin/prices": Guard(Permission.TENANT_MANAGE),
     "DELETE /admin/prices": Guard(Permission.TENANT_MANAGE),
