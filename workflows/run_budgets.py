@@ -70,6 +70,7 @@ class RunBudgets:
             raise _refused(f"{message} Nobody has raised it." if asks else message)
 
     async def _given_back(self, exceeded: ExceededBudget) -> bool:
+        """Tells whether the call may be tried again: there is room, or others have used what they held."""
         try:
             await await_budget(self._wait(exceeded), HELD_TIME)
         except FailureError:
@@ -93,7 +94,7 @@ class RunBudgets:
         )
         decision = asyncio.create_task(self._approvals.decided(asked, plan, "a higher budget", BUDGET_RAISE))
         # An administrator may raise the budget, others may give back what they had reserved, a new period may begin.
-        room = asyncio.create_task(await_budget(self._wait(exceeded)))
+        room = asyncio.create_task(await_budget(self._wait(exceeded.model_copy(update={"held": False}))))
         try:
             await workflow.wait([decision, room], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:

@@ -142,7 +142,7 @@ class BudgetLedgers:
             raise Conflict("run_finished", "The run has ended.")
         raise _refusal(*refused)
 
-    async def look(self, tenant_id: str, run_id: str, budget_id: str, needed: Decimal) -> None:
+    async def look(self, tenant_id: str, run_id: str, budget_id: str, needed: Decimal, *, held: bool) -> None:
         """Requires that a budget has room for an amount now: raised, given back by others, or in a new period.
 
         Args:
@@ -150,6 +150,7 @@ class BudgetLedgers:
             run_id: The run that waits.
             budget_id: The budget; one that is removed binds nobody.
             needed: The amount.
+            held: Whether other calls hold it, and may give it back: then it is enough that they have used it up.
 
         Raises:
             Unavailable: `budget_full`.
@@ -161,7 +162,7 @@ class BudgetLedgers:
                 raise missing("run")
             drawn = book.draws(Owner.of_run(spec), self._clock())
             ledgers = await records.budgets.ledgers([one for one in drawn if one.budget.budget_id == budget_id])
-        if not all(one.has_room(needed) for one in ledgers):
+        if not all(one.has_room(needed) or (held and not one.may_have_room(needed)) for one in ledgers):
             raise Unavailable(BUDGET_FULL, "The budget has no room for the call yet.")
 
     async def settle(self, records: Records, spec: RunSpec, reservation: Reservation, used: UsageEntry) -> None:

@@ -175,3 +175,23 @@ async def test_a_run_that_ended_reserves_nothing_and_nobody_is_told_of_a_limit(s
     call = CallKey(run_id, 1, 0, 1)
     assert await code_of(stage.budgets.reserve(spec, draws, request, call, begins=False)) == "run_finished"
     assert await stage.audited("budget.exceed") == []
+
+
+async def test_whoever_waits_for_what_others_hold_learns_that_they_have_used_it(stage: Stage) -> None:
+    budget = await made(stage, limit="60")
+    other, run_id = (await stage.accepted(agent=CAPPED)).run_id, (await stage.accepted(agent=CAPPED)).run_id
+    draws = [Draw(budget, (await ledger(stage, budget)).key, Decimal(50))]
+    async with stage.database.tenant(stage.tenant_id) as records:
+        await records.budgets.reserve(CallKey(other, 1, 0, 1), draws, stage.now)
+
+    async def looks() -> list[str | None]:
+        look, needed = stage.budgets.look, Decimal(30)
+        return [
+            await code_of(look(stage.tenant_id, run_id, budget.budget_id, needed, held=held)) for held in (True, False)
+        ]
+
+    assert await looks() == ["budget_full", "budget_full"]
+    async with stage.database.tenant(stage.tenant_id) as records:
+        await records.budgets.settle(CallKey(other, 1, 0, 1), draws, stage.now)
+    # Who asks for a raise waits on; who only waited for others tries again, and is refused for good.
+    assert await looks() == [None, "budget_full"]
