@@ -117,17 +117,11 @@ async def test_what_is_spent_is_what_was_called_and_never_above_the_budget(
     made = await budgets(endangered)
     await crew.hire()
     run_ids = [await endangered.start(f"mission {number}") for number in range(RUNS)]
-    seen: list[Decimal] = []
-
-    async def watch() -> None:
-        while True:
-            seen.extend(row["spent"] for row in await books.rows(_LEDGERS))
-            await asyncio.sleep(0.2)
-
-    watching, lost = asyncio.create_task(watch()), 0
+    seen, lost = list[Decimal](), 0
     for killed in range(1, KILLS + 1):
 
         async def in_the_middle(before: int = lost) -> bool:
+            seen.extend(row["spent"] for row in await books.rows(_LEDGERS))
             # Everything that was answered is stored, so that exactly what is held dies with the worker.
             return stub.waiting > 0 and await books.calls() == stub.calls - stub.waiting - before
 
@@ -135,8 +129,10 @@ async def test_what_is_spent_is_what_was_called_and_never_above_the_budget(
         await crew.kill()
         lost += stub.release(RUNS // 6 if killed < KILLS else 100 * RUNS)
         await crew.hire()
-    over = await asyncio.gather(*(ended(endangered, run_id) for run_id in run_ids))
-    watching.cancel()
+    over = []
+    for run_id in run_ids:
+        over.append(await ended(endangered, run_id))
+        seen.extend(row["spent"] for row in await books.rows(_LEDGERS))
     ends = {(run.status, run.stop_reason) for run in over}
     assert ends == {(RunStatus.COMPLETED, None), (RunStatus.INCOMPLETE, StopReason.BUDGET)}
     (sums,) = await books.rows(_CALLS)
