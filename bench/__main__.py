@@ -1,7 +1,7 @@
 """Runs the benchmarks.
 
-python -m bench [runs|where|history|access|approvals|audit|fairness|lists|usage|metrics]... [--quick] [--steps 1000]
-[--rows 1000000] [--json FILE]; the same: `make bench`.
+python -m bench [runs|where|history|access|approvals|audit|fairness|lists|usage|budgets|metrics]... [--quick]
+[--steps 1000] [--rows 1000000] [--json FILE]; the same: `make bench`.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from rich.status import Status
 from bench.access import measure_access
 from bench.approvals import QUICK_APPROVALS, ApprovalsPlan, measure_approvals
 from bench.audit_log import QUICK_AUDIT, AuditPlan, measure_audit
+from bench.budgets import measure_budgets
 from bench.cpu_shares import measure_where
 from bench.fairness import measure_fairness
 from bench.history import measure_history, measure_long_run
@@ -29,7 +30,7 @@ from bench.runs import QUICK_PLAN, Plan, measure_runs
 from bench.stack import BenchStack, Say, running
 from bench.usage import measure_usage
 
-PARTS = ("runs", "where", "history", "access", "approvals", "audit", "fairness", "lists", "usage", "metrics")
+PARTS = ("runs", "where", "history", "access", "approvals", "audit", "fairness", "lists", "usage", "budgets", "metrics")
 WIDTH = 120
 
 
@@ -75,14 +76,20 @@ async def _part(part: str, arguments: argparse.Namespace, stack: BenchStack, res
     elif part == "metrics":
         say("writing expositions")
         results.metrics = await asyncio.to_thread(measure_metrics, arguments.rounds or (5 if arguments.quick else 30))
-    elif part == "fairness":
+    else:
         async with stack.product_worker(say):
-            results.fairness = await measure_fairness(stack, 100 if arguments.quick else 1_000, say)
+            await _with_worker(part, arguments, stack, results, say)
+
+
+async def _with_worker(part: str, arguments: argparse.Namespace, stack: BenchStack, results: Results, say: Say) -> None:
+    if part == "fairness":
+        results.fairness = await measure_fairness(stack, 100 if arguments.quick else 1_000, say)
+    elif part == "budgets":
+        results.budgets = await measure_budgets(stack, _plan(arguments), say)
     else:
         steps = arguments.steps or (100 if arguments.quick else 1_000)
-        async with stack.product_worker(say):
-            results.history = await measure_history(stack, say)
-            results.long_run = await measure_long_run(stack, steps, say)
+        results.history = await measure_history(stack, say)
+        results.long_run = await measure_long_run(stack, steps, say)
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:

@@ -10,6 +10,7 @@ from rich.table import Table
 from bench.access import AccessRow
 from bench.approvals import Approvals, Waiting
 from bench.audit_log import AuditLog
+from bench.budgets import BudgetRow
 from bench.cpu_shares import Where
 from bench.fairness import Fairness
 from bench.history import HistoryRow, LongRun
@@ -34,6 +35,7 @@ class Results:
     metrics: Exposition | None = None
     fairness: Fairness | None = None
     usage: Usage | None = None
+    budgets: list[BudgetRow] = field(default_factory=list)
 
     def add(self, other: "Results") -> None:
         """Adds the measurements of another part."""
@@ -41,6 +43,7 @@ class Results:
         self.where += other.where
         self.history += other.history
         self.access += other.access
+        self.budgets += other.budgets
         self.long_run = other.long_run or self.long_run
         self.approvals = other.approvals or self.approvals
         self.audit = other.audit or self.audit
@@ -75,6 +78,7 @@ def _tables(results: Results) -> Iterator[Table]:
         (results.metrics, _metrics_table),
         (results.fairness, _fairness_table),
         (results.usage, _usage_table),
+        (results.budgets, _budgets_table),
     )
     yield from (table(measured) for measured, table in shown if measured)
 
@@ -237,4 +241,14 @@ def _usage_table(found: Usage) -> Table:
         table.add_row(row.what, f"{row.p50_ms:.0f}", f"{row.ratio:.2f}")
     table.add_section()
     table.add_row("records rolled up a second", f"{found.rolled_per_second:,.0f}", "")
+    return table
+
+
+def _budgets_table(rows: Sequence[BudgetRow]) -> Table:
+    table = Table(title="Runs of tenants with budgets, by turns; ratios are of runs per second in the same round")
+    for name in ("budgets", "at a time", "runs/s", "of no budget", "added ms/step"):
+        table.add_column(name, justify="left" if name == "budgets" else "right")
+    for row in rows:
+        numbers = (f"{row.runs_per_second:.1f}", f"{row.ratio:.2f}", f"{row.added_ms_per_step:.1f}")
+        table.add_row(row.budgets, str(row.at_a_time), *numbers)
     return table

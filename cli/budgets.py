@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from cli.groups import command_group
 from cli.options import AsJson, Token, Url
 
 if TYPE_CHECKING:
@@ -44,18 +45,7 @@ class OnExceed(StrEnum):
 
 BudgetId = Annotated[str, typer.Argument(metavar="BUDGET", help="The id of the budget.")]
 
-app = typer.Typer(
-    name="budgets",
-    help="Budgets of money, tokens and runs, and what is left of them.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@app.callback()
-def budgets() -> None:
-    """Budgets of money, tokens and runs, and what is left of them."""
+app = command_group("budgets", "Budgets of money, tokens and runs, and what is left of them.")
 
 
 @app.command("list")

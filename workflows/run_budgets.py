@@ -1,6 +1,7 @@
 """A run at the limit of a budget: it waits for an approved raise, or for room in the ledger, or ends."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -21,6 +22,8 @@ BUDGET = "a higher budget"
 BUDGET_REFUSED = "budget_refused"
 """The type of the failure by which a run ends that may use no more."""
 BUDGET_RAISE = "budget_raise"
+HELD_TIME = timedelta(minutes=10)
+"""For how long a run waits for what other calls hold, before people are asked or it ends: longer than a call takes."""
 
 
 class RunBudgets:
@@ -51,14 +54,32 @@ class RunBudgets:
             asyncio.CancelledError: The run was cancelled.
         """
         exceeded, message = exceeded_budget(error), last_failure(error)[1]
-        if exceeded is None or exceeded.on_exceed == "stop":
-            raise ApplicationError(message, type=BUDGET_REFUSED, non_retryable=True)
+        if exceeded is None:
+            raise _refused(message)
+        asks = exceeded.on_exceed == "ask"
+        if not asks and not exceeded.held:
+            raise _refused(message)
         await self._waits.hold(BUDGET)
-        raised = await self._raised(exceeded, step, plan)
+        # What others only hold, nobody need raise: most of it is given back as soon as their calls are settled.
+        has_room = (exceeded.held and await self._given_back(exceeded)) or (
+            asks and await self._raised(exceeded, step, plan)
+        )
         stop_if_cancelled()
         await self._waits.release(BUDGET)
-        if not raised:
-            raise ApplicationError(f"{message} Nobody has raised it.", type=BUDGET_REFUSED, non_retryable=True)
+        if not has_room:
+            raise _refused(f"{message} Nobody has raised it." if asks else message)
+
+    async def _given_back(self, exceeded: ExceededBudget) -> bool:
+        """Tells whether the call may be tried again: there is room, or others have used what they held."""
+        try:
+            await await_budget(self._wait(exceeded), HELD_TIME)
+        except FailureError:
+            stop_if_cancelled()
+            return False
+        return True
+
+    def _wait(self, exceeded: ExceededBudget) -> BudgetWait:
+        return BudgetWait(tenant_id=self._ref.tenant_id, run_id=self._ref.run_id, exceeded=exceeded)
 
     async def _raised(self, exceeded: ExceededBudget, step: int, plan: RunPlan) -> bool:
         self._asked += 1
@@ -71,10 +92,9 @@ class RunBudgets:
             step=step,
             exceeded=exceeded,
         )
-        wait = BudgetWait(tenant_id=ref.tenant_id, run_id=ref.run_id, exceeded=exceeded)
         decision = asyncio.create_task(self._approvals.decided(asked, plan, "a higher budget", BUDGET_RAISE))
         # An administrator may raise the budget, others may give back what they had reserved, a new period may begin.
-        room = asyncio.create_task(await_budget(wait))
+        room = asyncio.create_task(await_budget(self._wait(exceeded.model_copy(update={"held": False}))))
         try:
             await workflow.wait([decision, room], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
@@ -82,6 +102,10 @@ class RunBudgets:
             raise
         decided, waited = await _outcomes(decision, room)
         return decided is True or waited is None
+
+
+def _refused(message: str) -> ApplicationError:
+    return ApplicationError(message, type=BUDGET_REFUSED, non_retryable=True)
 
 
 async def _outcomes(*tasks: asyncio.Task[Any]) -> list[Any]:

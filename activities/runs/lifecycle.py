@@ -59,8 +59,8 @@ class RunActivities:
     @activity.defn(name="await_budget")
     async def await_budget(self, wait: BudgetWait) -> None:
         """Fails as long as a ledger has no room for the call that waits; the server repeats it."""
-        needed = Decimal(wait.exceeded.needed)
-        await self._budgets.look(wait.tenant_id, wait.run_id, wait.exceeded.budget_id, needed)
+        full = wait.exceeded
+        await self._budgets.look(wait.tenant_id, wait.run_id, full.budget_id, Decimal(full.needed), held=full.held)
 
     @activity.defn(name="record_usage")
     async def record_usage(self, ref: RunRef) -> None:

@@ -35,8 +35,9 @@ _Printable = r"^[ -~]{1,200}$"
 
 
 async def budgets_drawn_on(context: GatewayContext, caller: Caller, run: Run) -> Sequence[Ledger]:
-    """Returns the ledgers that a run draws on, none where it has ended."""
-    if run.status.is_final:
+    """Returns the ledgers that a run draws on, to its user and to those who read budgets; none where it has ended."""
+    reads = run.spec.user_id == caller.user_id or Permission.AUDIT_READ in caller.permissions
+    if run.status.is_final or not reads:
         return ()
     tenant, books = caller.principal.tenant, context.use_cases.budget_books
     return await budgets_of_run(context.database, books, tenant, run.spec.run_id, context.clock())

@@ -13,6 +13,7 @@ class ExceededBudget(Message):
         needed: What the call may need.
         left: What is left.
         on_exceed: `ask` or `stop`.
+        held: Whether it has room once other calls have given back what they can.
     """
 
     budget_id: str
@@ -21,6 +22,7 @@ class ExceededBudget(Message):
     needed: str
     left: str
     on_exceed: str = "ask"
+    held: bool = False
 
 
 class BudgetWait(RunRef):

@@ -222,7 +222,13 @@ def worker_use_cases(
     """
     database, run_cache, said = on.database, cases.run_cache, Conversations(on.database)
     policy = ToolCallPolicy(
-        tools, on.clock, on.rules, StoredPolicies(database), prices=cases.prices, definitions=on.definitions
+        tools,
+        on.clock,
+        on.rules,
+        StoredPolicies(database),
+        prices=cases.prices,
+        books=cases.budget_books,
+        definitions=on.definitions,
     )
     return WorkerUseCases(
         tool_call_policy=policy,

@@ -12,7 +12,7 @@ from taskforce.application.metering import budgets
 from taskforce.core.domain.metering.budget_ledgers import Draw
 from taskforce.core.domain.metering.budgets import LedgerKey
 from taskforce.core.interfaces.repositories.budgets import CallKey
-from tests.api.gateway import ClientFor, Gateway, assert_problem
+from tests.api.gateway import MODEL, ClientFor, Gateway, assert_problem, execute
 
 BUDGETS = "/api/v1/admin/budgets"
 TEAM = {"name": "Team", "scope": "tenant", "unit": "money", "currency": "USD", "period": "month", "limit": "100"}
@@ -129,3 +129,51 @@ async def test_everybody_sees_what_is_left_for_them(
     await spend(gateway, tenant, mine["budget_id"], 400, "op")
     (ledger,) = (await everybody.get("/api/v1/me/budgets")).json()["items"]
     assert (ledger["budget_id"], ledger["subject"], ledger["left"]) == (mine["budget_id"], "op", "600")
+
+
+async def test_execute_says_what_is_left_from_the_soft_limit_on(
+    gateway: Gateway, client_for: ClientFor, admin: httpx.AsyncClient, tenant: str
+) -> None:
+    money = await made(admin, limit="10", currency="EUR")
+    tokens = await made(admin, scope="user", unit="tokens", currency=None, limit="1000")
+    operator, asked = client_for(tenant, "op", ["operator"]), {"mission": "Say hello.", "model": MODEL}
+
+    async def header() -> str | None:
+        answer = await operator.post("/api/v1/agents/execute", json=asked)
+        assert answer.status_code == 202
+        said: str | None = answer.headers.get("taskforce-budget-remaining")
+        return said
+
+    assert await header() is None
+    await spend(gateway, tenant, money["budget_id"], 7)
+    await spend(gateway, tenant, tokens["budget_id"], 900, "somebody-else")
+    assert await header() is None
+    await spend(gateway, tenant, money["budget_id"], 1)
+    assert await header() == f'"2";unit="EUR";limit="10";budget="{money["budget_id"]}"'
+    await spend(gateway, tenant, tokens["budget_id"], 800, "op")
+    assert (await header() or "").split(", ")[1] == f'"200";unit="tokens";limit="1000";budget="{tokens["budget_id"]}"'
+
+
+async def test_a_run_shows_its_budgets_to_its_user_and_to_those_who_read_budgets(
+    gateway: Gateway, client_for: ClientFor, admin: httpx.AsyncClient, tenant: str
+) -> None:
+    mine = await made(admin, scope="user", unit="tokens", currency=None, limit="1000")
+    await made(admin, scope="agent", scope_id="another-agent")
+    owner, other = client_for(tenant, "op", ["operator"]), client_for(tenant, "otto", ["operator"])
+    auditor = client_for(tenant, "aud", ["auditor"])
+    run_id = (await execute(owner))["run_id"]
+    await spend(gateway, tenant, mine["budget_id"], 400, "op")
+    path = f"/api/v1/runs/{run_id}"
+    (shown,) = (await owner.get(path)).json()["budgets"]
+    assert (shown["budget_id"], shown["subject"], shown["left"]) == (mine["budget_id"], "op", "600")
+    assert (await auditor.get(path)).json()["budgets"] == [shown]
+    # Whoever may read the run, but no budgets, does not learn what its user has left.
+    assert (await other.get(path)).json()["budgets"] == []
+    assert [one["budgets"] for one in (await owner.get("/api/v1/runs")).json()["items"]] == [[]]
+
+
+@pytest.mark.parametrize("limit", ["9" * 41, "1e400", "NaN", "Infinity", "-0.01", "", "0x10", "12345678901234.5"])
+async def test_amounts_that_are_none_are_problems_and_never_errors(admin: httpx.AsyncClient, limit: str) -> None:
+    answer = await admin.post(BUDGETS, json={**TEAM, "limit": limit})
+    assert_problem(answer, 422, answer.json()["code"])
+    assert answer.json()["code"] in {"amount_invalid", "request_invalid"}

@@ -60,6 +60,8 @@ READ_BY_PLATFORM = {
     "tenant_deletions": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "tenant_deletion_phases": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
     "kill_switches": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
+    "budgets": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
+    "budget_ledgers": "((current_setting('app.platform'::text, true) = 'on'::text) AND true)",
 }
 """What the platform door may read of all tenants."""
 READ_BY_ALL = {("kill_switches", "all_read_installation"): "(scope = 'installation'::text)"}

@@ -6,6 +6,7 @@ from decimal import Decimal
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.interfaces.metrics import (
     ActivityEnded,
+    BudgetUsed,
     DeliveryTried,
     Fact,
     ModelCalled,
@@ -41,6 +42,9 @@ FACTS: tuple[Fact, ...] = (
     RowsLate("runs.start", 1, 12.0),
     RequestsPending(2, 3_600.0),
     SwitchesPulled("installation", 0),
+    BudgetUsed("b-1", "USD", limit=Decimal(100), spent=Decimal("62.5"), reserved=Decimal(5)),
+    _event("budget.soft_limit"),
+    _event("budget.exceed", "denied", "budget_exceeded"),
     _event("auth.failed", "denied", "token_expired"),
     _event("access.denied", "denied", "permission_denied"),
     _event("kill_switch.pull"),

@@ -1,5 +1,6 @@
 """A run at the limit of a budget: it asks, goes on where it is raised, and ends with its best answer where not."""
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -18,7 +19,7 @@ from taskforce.core.domain.metering.budgets import (
 )
 from taskforce.core.domain.runs.run import RunStatus, StopReason
 from tests.fixtures.missions import Missions, now
-from tests.fixtures.scripted_llm import ScriptedLLM, text, tool_calls
+from tests.fixtures.scripted_llm import ScriptedLLM, held, text, tool_calls
 from tests.workflows.approvals import yes
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -103,3 +104,28 @@ async def test_a_run_that_waits_for_a_budget_can_be_cancelled(missions: Missions
     await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
     assert (await missions.ended(run_id)).status is RunStatus.CANCELLED
     assert (await missions.request(str(asked.data["request_id"]))).status.value == "withdrawn"
+
+
+@pytest.mark.parametrize("on_exceed", OnExceed)
+async def test_what_only_another_call_holds_is_waited_for_and_nobody_is_asked(
+    missions: Missions, scripted: ScriptedLLM, on_exceed: OnExceed
+) -> None:
+    given = asyncio.Event()
+    scripted.requests.clear()
+    scripted.reply = lambda _: held(text("Done."), given)
+    budget = await budgeted(missions, 10_000, on_exceed)
+    shared = replace(budget, budget_id=new_id(), scope=BudgetScope.TENANT, scope_id="", period=BudgetPeriod.MONTH)
+    async with missions.database.tenant(missions.tenant_id) as records:
+        await records.tenant.revise_metering()
+        await records.budgets.remove(budget.budget_id)
+        await records.budgets.add(shared)
+    first = await missions.start()
+    await scripted.until(lambda llm: len(llm.requests) == 1)
+    second = await missions.start()
+    await missions.event(second, "run.waiting")
+    assert (await missions.run(second)).waiting_for == "a higher budget"
+    given.set()
+    for run_id in (first, second):
+        run = await missions.ended(run_id)
+        assert (run.status, run.answer) == (RunStatus.COMPLETED, "Done.")
+        assert {"approval.requested", "budget.exceeded"}.isdisjoint(one.type for one in await missions.events(run_id))

@@ -12,6 +12,7 @@ from taskforce.application.approvals.decisions import ApprovalDecisions, found
 from taskforce.application.approvals.results import erase_all_old_results
 from taskforce.application.audit.retention import drop_all_expired
 from taskforce.application.audit.sealing import seal_all
+from taskforce.application.metering.budget_retention import erase_all_ledgers
 from taskforce.application.reporting.backlog import BacklogWatch
 from taskforce.application.reporting.service_statistics import drop_old_statistics
 from taskforce.application.runs.lifecycle import RunLifecycle, settle
@@ -127,6 +128,7 @@ def _sweeps(ports: RecoveryPorts) -> Mapping[str, Sweep]:
         "audit.drop": lambda: drop_all_expired(store, store, ports.audit_days, clock()),
         "runs.erase": lambda: erase_all_expired(store, store, clock()),
         "records.erase": lambda: erase_all_records(store, store, clock()),
+        "ledgers.erase": lambda: erase_all_ledgers(store, store, clock()),
         "results.erase": lambda: erase_all_old_results(store, store, clock()),
     }
     backlog = BacklogWatch(store, store, ports.observer, clock=clock, late=LATE)

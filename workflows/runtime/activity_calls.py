@@ -244,11 +244,17 @@ async def await_release(message: BaseModel) -> None:
     )
 
 
-async def await_budget(message: BudgetWait) -> None:
-    """Waits until a ledger has room for a call, however long that is; the server repeats the look."""
+async def await_budget(message: BudgetWait, time: timedelta | None = None) -> None:
+    """Waits until a ledger has room for a call; the server repeats the look.
+
+    Args:
+        message: The call.
+        time: For how long; None is for ever.
+    """
     await workflow.execute_activity(
         "await_budget",
         message,
+        schedule_to_close_timeout=time,
         start_to_close_timeout=ROW_TIME,
         heartbeat_timeout=HEARTBEAT,
         retry_policy=BUDGET_LOOK,

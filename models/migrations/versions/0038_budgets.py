@@ -1,8 +1,10 @@
 """Budgets, their ledgers, and what calls that are under way have reserved."""
 
+from importlib import import_module
+
 from alembic import op
 
-from models.migrations.isolation import isolate
+from models.migrations.isolation import isolate, open_to_platform
 
 revision = "0038"
 down_revision = "0037"
@@ -63,18 +65,39 @@ TABLES = (
     """,
 )
 
+# Those of a period by themselves: what is used now, and what is so old that it may go.
+PERIODS = "CREATE INDEX budget_ledgers_by_period ON budget_ledgers (tenant_id, budget_id, period_start)"
+# The look for expired rows finds ledgers too, which are kept as long as usage records are, and 32 days at least.
+FOUND: str = import_module("models.migrations.versions.0037_service_statistics").FINDS
+BRANCH = """        ELSIF kind = 'ledger' THEN
+            latest := least(latest, at - interval '32 days');
+            expired := EXISTS (
+                SELECT FROM public.budgets b JOIN public.budget_ledgers l USING (tenant_id, budget_id)
+                WHERE b.tenant_id = tenant AND l.period_start < latest
+            );
+        END IF;
+        IF expired THEN
+"""
+FINDS = FOUND.replace("CASE kind WHEN 'run' THEN 'data'", "CASE kind WHEN 'run' THEN 'data' WHEN 'ledger' THEN 'usage'")
+FINDS = FINDS.replace("        END IF;\n        IF expired THEN\n", BRANCH)
+
 
 def upgrade() -> None:
-    """Makes the tables, and isolates them."""
+    """Makes the tables, isolates them, and lets the platform see how much of budgets is used."""
     for table in TABLES:
         op.execute(table)
     # For the deletion of a budget; every other look is by the run.
     op.execute("CREATE INDEX budget_reservations_by_budget ON budget_reservations (tenant_id, budget_id)")
     for name in ("budgets", "budget_ledgers", "budget_reservations"):
         isolate(name, "UPDATE", "DELETE")
+    op.execute(PERIODS)
+    open_to_platform("budgets")
+    open_to_platform("budget_ledgers")
+    op.execute(FINDS)
 
 
 def downgrade() -> None:
     """Takes it back."""
+    op.execute(FOUND)
     for name in ("budget_reservations", "budget_ledgers", "budgets"):
         op.execute(f"DROP TABLE {name}")

@@ -239,9 +239,9 @@ async def _goes_on(records: Records, run_id: str | None) -> bool:
 async def _raise_ledger(records: Records, request: Request, now: datetime) -> str:
     wanted = ledger_raise_of(request.payload)
     budget = await records.budgets.get(wanted.key.budget_id)
-    if budget is None:
-        raise missing("budget")
     raised = await records.budgets.raise_ledger(wanted.key, wanted.amount)
+    if budget is None or raised is None:
+        raise missing("budget")
     about, before = ("budget", budget.budget_id), {"raised_by": plain(total([raised, -wanted.amount]))}
     ledger = {"subject": wanted.key.subject, "period_start": wanted.key.period_start.isoformat()}
     after = {"raised_by": plain(raised), **ledger}

@@ -130,8 +130,11 @@ class BudgetLedgers:
         now = self._clock()
         async with self._store.tenant(spec.tenant_id) as records:
             reserved = await records.budgets.reserve(call, draws, now)
-            refused = None if reserved.granted else _exceeded(reserved.ledgers, draws)
-            if refused is not None:
+            for ledger in _begun_past_soft(reserved, draws):
+                await records.budgets.tell_soft(ledger.key, now)
+                await _tell_soft(records, spec, ledger, now)
+            refused = None if reserved.granted or reserved.ended else _exceeded(reserved.ledgers, draws)
+            if refused is not None and not refused[0].may_have_room(refused[1]):
                 await _tell_exceeded(records, spec, *refused, now)
         if reserved.granted:
             return reserved
@@ -139,7 +142,7 @@ class BudgetLedgers:
             raise Conflict("run_finished", "The run has ended.")
         raise _refusal(*refused)
 
-    async def look(self, tenant_id: str, run_id: str, budget_id: str, needed: Decimal) -> None:
+    async def look(self, tenant_id: str, run_id: str, budget_id: str, needed: Decimal, *, held: bool) -> None:
         """Requires that a budget has room for an amount now: raised, given back by others, or in a new period.
 
         Args:
@@ -147,6 +150,7 @@ class BudgetLedgers:
             run_id: The run that waits.
             budget_id: The budget; one that is removed binds nobody.
             needed: The amount.
+            held: Whether other calls hold it, and may give it back: then it is enough that they have used it up.
 
         Raises:
             Unavailable: `budget_full`.
@@ -158,7 +162,7 @@ class BudgetLedgers:
                 raise missing("run")
             drawn = book.draws(Owner.of_run(spec), self._clock())
             ledgers = await records.budgets.ledgers([one for one in drawn if one.budget.budget_id == budget_id])
-        if not all(one.has_room(needed) for one in ledgers):
+        if not all(one.has_room(needed) or (held and not one.may_have_room(needed)) for one in ledgers):
             raise Unavailable(BUDGET_FULL, "The budget has no room for the call yet.")
 
     async def settle(self, records: Records, spec: RunSpec, reservation: Reservation, used: UsageEntry) -> None:
@@ -193,17 +197,32 @@ class BudgetLedgers:
 async def _settle(records: Records, spec: RunSpec, call: CallKey, draws: Sequence[Draw], used: UsageEntry) -> None:
     amounts = [replace(one, amount=used_by(one.budget, used.tokens, used.charges)) for one in draws]
     for ledger in await records.budgets.settle(call, amounts, used.at):
-        facts = _facts(ledger)
-        event = agent_event(spec, "budget.soft_limit", "budget", ledger.budget.budget_id, used.at, ledger=facts)
-        await records.audit.append(event)
-        await announce(records, "budget.soft_limit", {**facts, "run_id": spec.run_id}, used.at)
+        await _tell_soft(records, spec, ledger, used.at)
+
+
+def _begun_past_soft(reserved: Reserved, draws: Sequence[Draw]) -> Sequence[Ledger]:
+    """Returns the ledgers that pass their soft limit with the run that begins; others pass it when they are settled."""
+    amounts = {draw.key: draw.amount for draw in draws if reserved.granted and draw.budget.unit is BudgetUnit.RUNS}
+    begun = [replace(one, reserved=one.reserved + amounts[one.key]) for one in reserved.ledgers if one.key in amounts]
+    return [one for one in begun if one.soft_told_at is None and one.soft_passed]
+
+
+async def _tell_soft(records: Records, spec: RunSpec, ledger: Ledger, now: datetime) -> None:
+    facts = _facts(ledger)
+    event = agent_event(spec, "budget.soft_limit", "budget", ledger.budget.budget_id, now, ledger=facts)
+    await records.audit.append(event)
+    await announce(records, "budget.soft_limit", {**facts, "run_id": spec.run_id}, now)
 
 
 def _exceeded(ledgers: Sequence[Ledger], draws: Sequence[Draw]) -> tuple[Ledger, Decimal] | None:
     needed = {draw.key: draw.amount for draw in draws}
     full = [(ledger, needed[ledger.key]) for ledger in ledgers if not ledger.has_room(needed[ledger.key])]
-    # One that ends the run counts before one for which people are asked.
-    return min(full, key=lambda one: one[0].budget.on_exceed is not OnExceed.STOP, default=None)
+    # One that is used up counts before one that others only hold, and one that ends the run before one that asks.
+    return min(full, key=lambda one: _severity(*one), default=None)
+
+
+def _severity(ledger: Ledger, needed: Decimal) -> tuple[bool, bool]:
+    return ledger.may_have_room(needed), ledger.budget.on_exceed is not OnExceed.STOP
 
 
 async def _tell_exceeded(records: Records, spec: RunSpec, ledger: Ledger, needed: Decimal, now: datetime) -> None:
@@ -239,10 +258,10 @@ def _facts(ledger: Ledger) -> dict[str, object]:
 
 
 def _refusal(ledger: Ledger, needed: Decimal) -> Conflict:
-    budget = ledger.budget
+    budget, is_held = ledger.budget, ledger.may_have_room(needed)
     text = (
-        f"The budget {budget.name!r} is used up: the next call may need {budget.shown(needed)}, and of "
-        f"{budget.shown(ledger.limit)} there are {budget.shown(ledger.left)} left."
+        f"The budget {budget.name!r} is {'held by other calls' if is_held else 'used up'}: the next call may need "
+        f"{budget.shown(needed)}, and of {budget.shown(ledger.limit)} there are {budget.shown(ledger.left)} left."
     )
     details = {
         "budget_id": budget.budget_id,
@@ -252,5 +271,6 @@ def _refusal(ledger: Ledger, needed: Decimal) -> Conflict:
         "left": plain(ledger.left),
         "needed": plain(needed),
         "on_exceed": budget.on_exceed.value,
+        "held": is_held,
     }
     return Conflict(BUDGET_EXCEEDED, text, details=details)

@@ -15,7 +15,7 @@ MOST_SWITCHES: Final = 1_000
 
 
 class BacklogWatch:
-    """Tells an observer of late rows, of requests that wait for people, and of pulled kill switches.
+    """Tells an observer of late rows, of requests that wait for people, of budgets, and of pulled kill switches.
 
     Args:
         backlog: Looks at what waits.
@@ -47,6 +47,8 @@ class BacklogWatch:
             waiting = pending.get(tenant_id) or Waiting(0, None)
             self._observer.observed(tenant_id, [RequestsPending(waiting.number, _age(waiting, now))])
         self._told = frozenset(pending)
+        for tenant_id, used in await self._backlog.budgets_used(now):
+            self._observer.observed(tenant_id, [used])
         pulled = Counter(one.switch.scope for one in await self._platform.kill_switches(None, MOST_SWITCHES))
         self._observer.observed("", [SwitchesPulled(scope.value, pulled[scope]) for scope in SwitchScope])
 

@@ -9,6 +9,7 @@ from taskforce.application.access.authorization import load_subject, raise_if_de
 from taskforce.application.access.policy_engine import Policies
 from taskforce.application.cache import BoundedCache
 from taskforce.application.identity.principals import load_principal_for_key
+from taskforce.application.metering.budget_books import BudgetBooks
 from taskforce.application.metering.price_books import PriceBooks
 from taskforce.application.runs.approval_gates import ApprovalGates, terms_of_call
 from taskforce.application.runs.observations import MISFIT, observation, store_observations
@@ -94,6 +95,7 @@ class ToolCallPolicy:
         rules: The deployment's access rules.
         policies: The tenants' policies.
         prices: The prices of the tenants, which are looked after whenever a run's tenant is read.
+        books: The budgets of the tenants, which are looked after as well.
         definitions: The deployment's approval definitions.
     """
 
@@ -105,10 +107,12 @@ class ToolCallPolicy:
         policies: Policies,
         *,
         prices: PriceBooks,
+        books: BudgetBooks,
         definitions: DefinitionRules | None = None,
     ) -> None:
         self._tools = tools
         self._prices = prices
+        self._books = books
         self._policies = policies
         self._clock = clock
         self._rules = rules
@@ -130,8 +134,9 @@ class ToolCallPolicy:
             claims=spec.claims,
             run=spec,
         )
-        # Here the tenant's row is read anyway, so that a new price counts from this step on, at no query of its own.
+        # Here the tenant's row is read anyway, so that a change counts from this step on, at no query of its own.
         await self._prices.of(records, principal.tenant)
+        await self._books.of(records, principal.tenant)
         return principal
 
     async def policy(self, spec: RunSpec) -> Policy:

@@ -1,11 +1,12 @@
 """The protocol of what waits, across all tenants."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from taskforce.core.interfaces.due_rows import DueKind
+from taskforce.core.interfaces.metrics import BudgetUsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,4 +31,11 @@ class Backlog(Protocol):
 
     async def pending_requests(self) -> Mapping[str, Waiting]:
         """Returns the requests for approval that wait for people, by tenant."""
+        ...
+
+    async def budgets_used(self, now: datetime) -> Sequence[tuple[str, BudgetUsed]]:
+        """Returns how much of budgets is used in their current periods, with their tenants; the 500 fullest at most.
+
+        Budgets of single runs are left out.
+        """
         ...

@@ -19,6 +19,7 @@ class ExpiredKind(StrEnum):
     REQUEST = "request"
     USAGE = "usage"
     STATISTICS = "statistics"
+    LEDGER = "ledger"
 
 
 class ExpiredRows(Protocol):

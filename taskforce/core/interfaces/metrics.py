@@ -168,6 +168,25 @@ class SwitchesPulled:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class BudgetUsed:
+    """The use of a budget in its current period, of its fullest ledger.
+
+    Attributes:
+        budget_id: The budget.
+        unit: The currency, or `tokens` or `runs`.
+        limit: The limit, as it is raised.
+        spent: What is used.
+        reserved: What calls that are under way may use.
+    """
+
+    budget_id: str
+    unit: str
+    limit: Decimal
+    spent: Decimal
+    reserved: Decimal
+
+
 Fact = (
     AuditEvent
     | ModelCalled
@@ -180,6 +199,7 @@ Fact = (
     | RowsLate
     | RequestsPending
     | SwitchesPulled
+    | BudgetUsed
 )
 
 

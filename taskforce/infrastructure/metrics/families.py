@@ -134,6 +134,20 @@ KILL_SWITCH_CHANGES = Family(
     "kill_switch_changes_total", "Kill switches pulled and released.", labels=("change", "tenant_id")
 )
 
+_BUDGET = ("budget_id", "unit", "tenant_id")
+BUDGET_LIMIT = Family(
+    "budget_limit", "Limit of a budget's fullest ledger, as it is raised.", "gauge", _BUDGET, lasts=BACKLOG_SECONDS
+)
+BUDGET_SPENT = Family("budget_spent", "What is used of that ledger.", "gauge", _BUDGET, lasts=BACKLOG_SECONDS)
+BUDGET_RESERVED = Family(
+    "budget_reserved", "What calls under way may use of it.", "gauge", _BUDGET, lasts=BACKLOG_SECONDS
+)
+BUDGET_LIMITS_REACHED = Family(
+    "budget_limits_reached_total",
+    "Soft limits passed, and calls that a hard limit refused.",
+    labels=("limit", "tenant_id"),
+)
+
 SIGN_IN_FAILURES = Family("sign_in_failures_total", "Credentials that were refused, by reason.", labels=("reason",))
 ACCESS_DENIALS = Family(
     "access_denials_total", "Requests that were refused by rights or policy.", labels=("reason", "tenant_id")

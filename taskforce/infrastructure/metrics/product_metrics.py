@@ -8,6 +8,7 @@ from typing import Any
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.interfaces.metrics import (
     ActivityEnded,
+    BudgetUsed,
     DeliveryTried,
     Fact,
     ModelCalled,
@@ -25,6 +26,7 @@ from taskforce.infrastructure.metrics.series import OTHER, SeriesStore
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _STATUSES = frozenset(range(HTTPStatus.CONTINUE, 600))
 _VERDICTS = MappingProxyType({"approved_by": "approve", "rejected_by": "reject"})
+_LIMITS = MappingProxyType({"budget.soft_limit": "soft", "budget.exceed": "hard"})
 _CLOSED = frozenset({"approved", "rejected", "expired", "withdrawn", "voided"})
 
 
@@ -49,6 +51,7 @@ class ProductMetrics:
             RowsLate: self._late,
             RequestsPending: self._pending,
             SwitchesPulled: self._switches,
+            BudgetUsed: self._budget,
         }
 
     def observed(self, tenant_id: str, facts: Sequence[Fact]) -> None:
@@ -119,12 +122,23 @@ class ProductMetrics:
     def _switches(self, _: str, fact: SwitchesPulled) -> None:
         self._store.set(named.KILL_SWITCHES, (fact.scope,), fact.number)
 
+    def _budget(self, tenant_id: str, fact: BudgetUsed) -> None:
+        labels = (fact.budget_id, fact.unit, tenant_id)
+        for family, amount in (
+            (named.BUDGET_LIMIT, fact.limit),
+            (named.BUDGET_SPENT, fact.spent),
+            (named.BUDGET_RESERVED, fact.reserved),
+        ):
+            self._store.set(family, labels, float(amount))
+
     def _event(self, tenant_id: str, event: AuditEvent) -> None:
         subject, _, change = event.action.partition(".")
         if event.action == "auth.failed":
             # Those that are alike within a second are one event with their number.
             count = (event.details or {}).get("count", 1)
             self._store.add(named.SIGN_IN_FAILURES, (event.reason or "",), count if isinstance(count, int) else 1)
+        elif event.action in _LIMITS:
+            self._store.add(named.BUDGET_LIMITS_REACHED, (_LIMITS[event.action], tenant_id))
         elif event.outcome == "denied":
             self._store.add(named.ACCESS_DENIALS, (_code(event.reason), tenant_id))
         elif subject == "kill_switch":

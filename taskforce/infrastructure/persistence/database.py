@@ -20,7 +20,7 @@ from taskforce.core.domain.webhooks.endpoint import FixedWebhooks
 from taskforce.core.interfaces.backlog import Waiting
 from taskforce.core.interfaces.due_rows import DueKind
 from taskforce.core.interfaces.expired_rows import ExpiredKind
-from taskforce.core.interfaces.metrics import FactObserver, Observers
+from taskforce.core.interfaces.metrics import BudgetUsed, FactObserver, Observers
 from taskforce.core.interfaces.repositories.webhooks import QueuedTenants
 from taskforce.core.interfaces.tracing import NO_SPAN, NO_TRACING, Span, SpanStart, Tracer
 from taskforce.infrastructure.config.settings import driver_arguments
@@ -204,6 +204,11 @@ class Database:
         """Returns the requests for approval that wait for people, by tenant; fulfils `Backlog`."""
         async with self._platform("") as records:
             return await records.pending_requests()
+
+    async def budgets_used(self, now: datetime) -> Sequence[tuple[str, BudgetUsed]]:
+        """Returns how much of budgets is used in their current periods, the fullest first; fulfils `Backlog`."""
+        async with self._platform("") as records:
+            return await records.budgets_used(now)
 
     async def register_tenant(self, tenant_id: str, now: datetime) -> None:
         """Adds the tenant's row if it does not exist; fulfils `Platform`."""

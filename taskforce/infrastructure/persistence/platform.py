@@ -12,9 +12,11 @@ from taskforce.core.domain.tenants.tenant import Tenant
 from taskforce.core.interfaces.backlog import Waiting
 from taskforce.core.interfaces.due_rows import DueKind
 from taskforce.core.interfaces.expired_rows import ExpiredKind
+from taskforce.core.interfaces.metrics import BudgetUsed
 from taskforce.infrastructure.persistence.connection import Connection, Query
 from taskforce.infrastructure.persistence.repositories.api_keys import KEYS, key_of
 from taskforce.infrastructure.persistence.repositories.approvals import PENDING_BY_TENANT
+from taskforce.infrastructure.persistence.repositories.budgets_used import FULLEST, budget_used
 from taskforce.infrastructure.persistence.repositories.due_rows import due_among, due_tenants, late_rows
 from taskforce.infrastructure.persistence.repositories.kill_switches import listed, switch_page
 from taskforce.infrastructure.persistence.repositories.sweep_leases import SweepLeaseRepository
@@ -26,6 +28,8 @@ from taskforce.infrastructure.persistence.repositories.tenant_deletions import (
 )
 from taskforce.infrastructure.persistence.repositories.tenants import TENANTS, tenant_of
 
+MOST_BUDGETS = 500
+"""Budgets whose use is looked at, as many as a label of the metrics has values."""
 MOST_COUNTED = 1_000
 """Tenants that a look at what waits counts at most."""
 
@@ -86,6 +90,11 @@ class PlatformRecords:
         """Returns the requests for approval that wait for people, by tenant."""
         rows = await self._connection.all(PENDING_BY_TENANT, {"most": MOST_COUNTED})
         return {row.tenant_id: Waiting(row.number, row.since) for row in rows}
+
+    async def budgets_used(self, now: datetime) -> Sequence[tuple[str, BudgetUsed]]:
+        """Returns how much of budgets is used in their current periods, with their tenants, the fullest first."""
+        rows = await self._connection.all(FULLEST, {"now": now, "most": MOST_BUDGETS})
+        return [(row.tenant_id, budget_used(row)) for row in rows]
 
     async def tenants(self, after: str | None, most: int) -> Sequence[Tenant]:
         """Returns a page of all tenants, by id."""

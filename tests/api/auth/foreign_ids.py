@@ -12,7 +12,7 @@ GRANT = {"role_id": "viewer", "resource_type": "agent", "resource_id": "some-age
 VERSION = {"version_number": "9.0.0", "definition": {}}
 
 
-BUDGET = {"name": "x", "scope": "tenant", "unit": "runs", "period": "day", "limit": "1"}
+BUDGET = {"name": "x", "scope": "tenant", "unit": "tokens", "period": "month", "limit": "1"}
 
 
 CATALOG = {"clone": {"name": "x"}, "versions": VERSION, "import": {"version": "9.0.0"}, "{alias}": {"version": "0.1.0"}}
@@ -23,8 +23,8 @@ BODIES = {
     "grants": GRANT,
     "comments": {"comment": "x"},
     "reassign": {"people": ["x"]},
-    "{budget_id}": BUDGET,
     "adjustments": {"amount": "1", "currency": "USD", "reason": "x"},
+    "{budget_id}": BUDGET,
     **CATALOG,
 } | dict.fromkeys(("cancel", "pause", "resume"))
 

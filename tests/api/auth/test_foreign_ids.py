@@ -3,7 +3,7 @@
 import httpx
 
 from tests.api.approvals import ask
-from tests.api.auth.foreign_ids import GRANT, body_of, filled, seen
+from tests.api.auth.foreign_ids import BUDGET, GRANT, body_of, filled, seen
 from tests.api.gateway import ClientFor, Gateway, execute
 
 
@@ -19,6 +19,9 @@ async def test_a_foreign_id_is_answered_like_a_missing_one(
     assert (await owner.post("/api/v1/admin/workflows", json=workflow)).status_code == 201
     agent = (await owner.post("/api/v1/admin/agents", json={"name": "Only there"})).json()
     ids = {"agent_id": agent["agent_id"], "version_id": agent["versions"][0]["version_id"]}
+
+    made = await owner.post("/api/v1/admin/budgets", json=BUDGET)
+    ids["budget_id"] = made.json()["budget_id"]
 
     others = {**ids, "run_id": run_id, "request_id": request_id, "tenant_id": tenant, "user_id": "only-there"}
     others["workflow_id"] = "only-there"

@@ -113,7 +113,7 @@ class Stage:
             histories=self.workflows,
         )
         self.run_cache, self.lifecycle, self.decisions = every.run_cache, every.lifecycle, every.decisions
-        self.prices, self.budgets = every.prices, every.budgets
+        self.prices, self.budgets, self.books = every.prices, every.budgets, every.budget_books
         self.tool_call_policy, self.tool_step, self.execution = own.tool_call_policy, own.tool_step, own.execution
 
     def clock(self) -> datetime:

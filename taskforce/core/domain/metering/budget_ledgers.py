@@ -69,13 +69,22 @@ class Ledger:
         return max(total([self.limit, -self.spent, -self.reserved]), Decimal(0))
 
     @property
+    def used(self) -> Decimal:
+        """Returns what is certain to be used: what is spent, and of a budget of runs also those that have begun."""
+        return total([self.spent, self.reserved]) if self.budget.unit is BudgetUnit.RUNS else self.spent
+
+    @property
     def soft_passed(self) -> bool:
-        """Tells whether what is spent has reached the soft limit."""
-        return self.spent >= product(self.limit, self.budget.soft)
+        """Tells whether what is used has reached the soft limit."""
+        return self.used >= product(self.limit, self.budget.soft)
 
     def has_room(self, amount: Decimal) -> bool:
         """Tells whether an amount may be reserved."""
         return total([self.spent, self.reserved, amount]) <= self.limit
+
+    def may_have_room(self, amount: Decimal) -> bool:
+        """Tells whether an amount may be reserved once the calls that are under way have given back what they can."""
+        return total([self.used, amount]) <= self.limit
 
 
 class BudgetBook:

@@ -26,10 +26,12 @@ class Reserved:
     Attributes:
         granted: Whether every ledger had room, and all of it is reserved; else none of it is.
         ledgers: The ledgers before it, in the order of their keys, without what earlier attempts had reserved.
+        ended: Whether the run has ended, which then reserves nothing.
     """
 
     granted: bool
     ledgers: Sequence[Ledger]
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +117,18 @@ class Budgets(Protocol):
         """
         ...
 
+    async def tell_soft(self, key: LedgerKey, now: datetime) -> None:
+        """Notes that people are told that a ledger, which is locked, has passed its soft limit."""
+        ...
+
     async def finish(self, run_id: str) -> None:
         """Releases what an ended run had still reserved, and counts it as a run where it had begun."""
         ...
 
-    async def raise_ledger(self, key: LedgerKey, amount: Decimal) -> Decimal:
-        """Raises the limit of a ledger by an amount, and returns by how much it is raised in all."""
+    async def raise_ledger(self, key: LedgerKey, amount: Decimal) -> Decimal | None:
+        """Raises the limit of a ledger by an amount; returns by how much it is raised in all, None without a budget."""
         ...
 
     async def erase(self, began_before: datetime, most: int) -> int:
-        """Erases ledgers of periods that began before a time and on which nothing is reserved; returns their number."""
+        """Erases ledgers of periods that began before a time, those of open runs left out; returns their number."""
         ...

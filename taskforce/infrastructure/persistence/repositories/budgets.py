@@ -2,6 +2,7 @@
 
 Whoever changes several ledgers locks them first, in the order of their keys, in the statement that changes them: so no
 two transactions wait for each other. What it read before the lock is not trusted: reservations are deleted to be read.
+All lock in one order: budgets, then reservations, then ledgers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from models.tables.budgets import BudgetLedgerRow, BudgetRow
+from models.tables.budgets import BudgetLedgerRow, BudgetReservationRow, BudgetRow
 from taskforce.core.domain.metering.budget_ledgers import Draw, Ledger
 from taskforce.core.domain.metering.budgets import (
     Budget,
@@ -27,13 +28,18 @@ from taskforce.core.interfaces.repositories.budgets import BudgetFilter, CallKey
 from taskforce.infrastructure.persistence.connection import DeferredWrite, Query, Row
 from taskforce.infrastructure.persistence.repository import Repository, storable, table, where
 
-_BUDGETS, _LEDGERS = table(BudgetRow), table(BudgetLedgerRow)
+_BUDGETS, _LEDGERS, _RESERVATIONS = table(BudgetRow), table(BudgetLedgerRow), table(BudgetReservationRow)
 _TERMS: Final = ("name", "limit_amount", "soft", "on_exceed", "unpriced", "updated_at")
 _KEY: Final = "budget_id, subject, period_start"
 _ADD = Query(insert(_BUDGETS))
 _GET = Query(sa.select(_BUDGETS).where(where(_BUDGETS, "budget_id")))
 _SAVE = Query(sa.update(_BUDGETS).where(where(_BUDGETS, "budget_id")), sets=_TERMS)
+_LOCK = Query(sa.select(_BUDGETS.c.budget_id).where(where(_BUDGETS, "budget_id")).with_for_update())
+_RELEASE = Query(sa.delete(_RESERVATIONS).where(where(_RESERVATIONS, "budget_id")))
 _REMOVE = Query(sa.delete(_BUDGETS).where(where(_BUDGETS, "budget_id")))
+_TELL_SOFT = Query(
+    sa.update(_LEDGERS).where(where(_LEDGERS, "budget_id", "subject", "period_start")), sets=("soft_told_at",)
+)
 _COUNT = Query(sa.select(sa.func.count()).select_from(_BUDGETS).where(where(_BUDGETS)))
 _ALL = Query(sa.select(_BUDGETS).where(where(_BUDGETS)).order_by(_BUDGETS.c.budget_id))
 _MOST_USED = Query(
@@ -69,12 +75,15 @@ _OPEN_SQL: Final = f"""
         ON CONFLICT DO NOTHING
         """  # noqa: S608 - our own text
 _RESERVE_SQL: Final = f"""
-        WITH going AS MATERIALIZED (
+        WITH asked AS MATERIALIZED (
+            SELECT {_KEY}, amount, most FROM ({_ASKED}) every JOIN budgets b USING (budget_id)
+            WHERE b.tenant_id = :tenant ORDER BY {_KEY} FOR KEY SHARE OF b
+        ), going AS MATERIALIZED (
             SELECT run_id FROM runs
             WHERE tenant_id = :tenant AND run_id = CAST(:run AS uuid)
-                AND status IN ('queued', 'running', 'waiting', 'paused')
+                AND status IN ('queued', 'running', 'waiting', 'paused') AND (SELECT count(*) FROM asked) >= 0
             FOR SHARE
-        ), asked AS MATERIALIZED ({_ASKED}), released AS (
+        ), released AS (
             DELETE FROM budget_reservations r USING going
             WHERE r.tenant_id = :tenant AND r.run_id = going.run_id AND r.step = :step AND r.call = :call
             RETURNING r.budget_id, r.subject, r.period_start, r.amount
@@ -90,7 +99,7 @@ _RESERVE_SQL: Final = f"""
                 ), 0) AS reserved
             FROM locked l LEFT JOIN asked USING ({_KEY})
         ), verdict AS MATERIALIZED (
-            SELECT count(*) = :number AND EXISTS (SELECT FROM going)
+            SELECT NOT EXISTS (SELECT FROM going) AS ended, count(*) = :number AND EXISTS (SELECT FROM going)
                 AND bool_and(spent + reserved + amount <= most + raised_by) AS granted
             FROM state WHERE amount IS NOT NULL
         ), changed AS (
@@ -103,7 +112,8 @@ _RESERVE_SQL: Final = f"""
             SELECT :tenant, CAST(:run AS uuid), :step, :call, :attempt, {_KEY}, amount, CAST(:at AS timestamptz)
             FROM asked, verdict WHERE verdict.granted
         )
-        SELECT {_KEY}, spent, reserved, raised_by, soft_told_at, granted FROM state, verdict WHERE amount IS NOT NULL
+        SELECT {_KEY}, spent, reserved, raised_by, soft_told_at, granted, ended FROM state, verdict
+        WHERE amount IS NOT NULL
         """  # noqa: S608 - our own text
 _SETTLE_SQL: Final = f"""
         WITH asked AS MATERIALIZED ({_ASKED}), released AS (
@@ -155,14 +165,19 @@ _FREED_SQL: Final = f"""
             """  # noqa: S608 - our own text
 _RAISE_SQL: Final = f"""
         INSERT INTO budget_ledgers (tenant_id, {_KEY}, raised_by)
-        VALUES (:tenant, CAST(:budget AS uuid), :subject, :start, :amount)
+        SELECT b.tenant_id, b.budget_id, CAST(:subject AS text), :start, :amount FROM budgets b
+        WHERE b.tenant_id = :tenant AND b.budget_id = CAST(:budget AS uuid) FOR KEY SHARE
         ON CONFLICT (tenant_id, {_KEY}) DO UPDATE SET raised_by = budget_ledgers.raised_by + excluded.raised_by
         RETURNING raised_by
         """  # noqa: S608 - our own text
 _ERASE_SQL: Final = f"""
         DELETE FROM budget_ledgers l WHERE {_OF_LEDGER} IN (
-            SELECT {_KEY} FROM budget_ledgers
-            WHERE tenant_id = :tenant AND period_start < :before AND reserved = 0 LIMIT :most
+            SELECT {_KEY} FROM budgets b JOIN budget_ledgers o USING (tenant_id, budget_id)
+            WHERE b.tenant_id = :tenant AND o.period_start < :before AND o.reserved = 0 AND NOT EXISTS (
+                SELECT FROM runs r
+                WHERE r.tenant_id = :tenant AND r.finished_at IS NULL
+                    AND r.run_id = CASE b.period WHEN 'run' THEN CAST(o.subject AS uuid) END
+            ) LIMIT :most
         )
         """  # noqa: S608 - our own text
 _READ = Query(sa.text(_READ_SQL))
@@ -232,6 +247,9 @@ class BudgetRepository(Repository):
 
     async def remove(self, budget_id: str) -> bool:
         """Removes a budget with its ledgers; False when there was none."""
+        # Calls that reserve on it at this moment are waited for; those that are settled find their ledgers, or none.
+        await self._connection.value(_LOCK, self._of(budget_id=budget_id))
+        await self._connection.change(_RELEASE, self._of(budget_id=budget_id))
         return await self._connection.change(_REMOVE, self._of(budget_id=budget_id)) > 0
 
     async def count(self) -> int:
@@ -284,7 +302,8 @@ class BudgetRepository(Repository):
             return await self.reserve(call, left, now) if left else Reserved(granted=True, ledgers=())
         budgets = {draw.key: draw.budget for draw in draws}
         ledgers = sorted((_ledger(budgets[_key(row)], row) for row in rows), key=lambda one: one.key)
-        return Reserved(bool(rows) and all(row.granted for row in rows), ledgers)
+        granted, ended = (all(row[told] for row in rows) for told in ("granted", "ended"))
+        return Reserved(granted, ledgers, ended)
 
     async def settle(self, call: CallKey, draws: Sequence[Draw], now: datetime) -> Sequence[Ledger]:
         """Adds what an attempt has used, and releases what it had reserved."""
@@ -296,18 +315,25 @@ class BudgetRepository(Repository):
         budgets = {draw.key: draw.budget for draw in draws}
         return [_ledger(budgets[_key(row)], row) for row in rows]
 
+    async def tell_soft(self, key: LedgerKey, now: datetime) -> None:
+        """Notes that people are told that a ledger, which is locked, has passed its soft limit."""
+        named = {"budget_id": key.budget_id, "subject": storable(key.subject), "period_start": key.period_start}
+        await self._connection.change(_TELL_SOFT, {**self._of(**named), "soft_told_at": now})
+
     async def finish(self, run_id: str) -> None:
         """Releases what an ended run had still reserved, and counts it as a run where it had begun."""
         await self._connection.later(_FINISH, {"tenant": self._tenant_id, "run": run_id})
 
-    async def raise_ledger(self, key: LedgerKey, amount: Decimal) -> Decimal:
-        """Raises the limit of a ledger by an amount, and returns by how much it is raised in all."""
+    async def raise_ledger(self, key: LedgerKey, amount: Decimal) -> Decimal | None:
+        """Raises the limit of a ledger by an amount; returns by how much it is raised in all, None without a budget."""
         values = {"budget": key.budget_id, "subject": storable(key.subject), "start": key.period_start}
-        raised: Decimal = await self._connection.value(_RAISE, {"tenant": self._tenant_id, **values, "amount": amount})
-        return raised
+        found: Decimal | None = await self._connection.value(
+            _RAISE, {"tenant": self._tenant_id, **values, "amount": amount}
+        )
+        return found
 
     async def erase(self, began_before: datetime, most: int) -> int:
-        """Erases ledgers of periods that began before a time and on which nothing is reserved; returns their number."""
+        """Erases ledgers of periods that began before a time, those of open runs left out; returns their number."""
         values = {"tenant": self._tenant_id, "before": began_before, "most": most}
         return await self._connection.change(_ERASE, values)
 

@@ -108,7 +108,9 @@ class Scene:
 
     async def calls(self, tool: str) -> bool:
         """Whether a run of the user's calls the tool."""
-        policy = ToolCallPolicy(TOOLS, self.stage.clock, RULES, self.shelf, prices=self.stage.prices)
+        policy = ToolCallPolicy(
+            TOOLS, self.stage.clock, RULES, self.shelf, prices=self.stage.prices, books=self.stage.books
+        )
         call = RequestedCall("call_0", tool, '{"text": "x"}')
         ref = self.stage.ref(self.spec.run_id)
         async with self.stage.database.tenant(self.stage.tenant_id) as records:

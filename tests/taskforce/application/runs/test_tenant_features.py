@@ -69,7 +69,9 @@ class Scene:
         self.stage = stage
         self.model = Recorded()
         live, clock, prices = stage.live, stage.clock, stage.prices
-        tool_call_policy = ToolCallPolicy(TOOLS, clock, RULES, StoredPolicies(stage.database), prices=prices)
+        tool_call_policy = ToolCallPolicy(
+            TOOLS, clock, RULES, StoredPolicies(stage.database), prices=prices, books=stage.books
+        )
         parts = (stage.database, stage.run_cache, tool_call_policy)
         said: dict[str, Any] = {
             "tools": TOOLS,

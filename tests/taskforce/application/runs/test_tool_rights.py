@@ -43,7 +43,7 @@ async def run_of_alice(stage: Stage, agent_id: str = AGENT.agent_id, key_id: str
 
 async def objection(stage: Stage, run_id: str, *rules: Mapping[str, object], tool: str = "echo") -> str | None:
     """Why a run may not call a tool, under these rules of the tenant; None where it may."""
-    policy = ToolCallPolicy(TOOLS, stage.clock, RULES, Shelf(), prices=stage.prices)
+    policy = ToolCallPolicy(TOOLS, stage.clock, RULES, Shelf(), prices=stage.prices, books=stage.books)
     call = RequestedCall("call_1", tool, '{"text": "x"}')
     async with stage.database.tenant(stage.tenant_id) as records:
         spec = await records.runs.spec(run_id)

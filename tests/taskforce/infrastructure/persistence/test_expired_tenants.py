@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,10 +13,13 @@ import sqlalchemy as sa
 from taskforce.application.approvals.results import erase_all_old_results
 from taskforce.application.audit.retention import drop_all_expired
 from taskforce.application.audit.sealing import seal_tenant
+from taskforce.application.metering.budget_retention import LEAST_KEPT, erase_all_ledgers
 from taskforce.application.reporting.service_statistics import StatisticsLog
 from taskforce.application.runs.retention import erase_all_expired
 from taskforce.application.tenants.retention import erase_all_records
 from taskforce.core.domain.approvals.records import RequestResult
+from taskforce.core.domain.ids import new_id
+from taskforce.core.domain.metering.budgets import Budget, BudgetPeriod, BudgetScope, BudgetTerms, BudgetUnit, LedgerKey
 from taskforce.core.domain.runs.run import Ending, RunStatus
 from taskforce.core.domain.tenants.tenant import RecordKind, TenantSettings
 from taskforce.core.interfaces.expired_rows import ExpiredKind, ExpiredRows
@@ -48,11 +52,21 @@ async def full(database: Database, tenant_id: str, at: datetime) -> None:
         await records.requests.add(asked)
         kept_until = at + DAYS * DAY
         await records.request_results.begin(RequestResult(asked.approval.request_id, "text/plain", "x", at, kept_until))
+    await ledger(database, tenant_id, at - (LEAST_KEPT - DAYS * DAY))
     counted = StatisticsLog(lambda: at)
     counted.observed(tenant_id, [ModelCalled("gpt-4o", 1.0, 1, 1, 0)])
     await counted.flush(database)
     await append(database, tenant_id, at)
     await seal_tenant(database, tenant_id)
+
+
+async def ledger(database: Database, tenant_id: str, start: datetime) -> None:
+    """A ledger of a budget, of a period that began then."""
+    terms = BudgetTerms("All", BudgetScope.TENANT, BudgetUnit.TOKENS, "100", BudgetPeriod.MONTH)
+    budget = Budget.stated(terms, new_id(), "ada", NOW)
+    async with database.tenant(tenant_id) as records:
+        await records.budgets.add(budget)
+        await records.budgets.raise_ledger(LedgerKey(budget.budget_id, "", start), Decimal(1))
 
 
 @pytest.mark.parametrize("kind", ExpiredKind)
@@ -92,10 +106,11 @@ SWEEPS: Sequence[tuple[Sweep, int]] = (
     (lambda rows, store: erase_all_expired(rows, store, NOW), 1),
     (lambda rows, store: erase_all_records(rows, store, NOW), len(RecordKind)),
     (lambda rows, store: erase_all_old_results(rows, store, NOW), 1),
+    (lambda rows, store: erase_all_ledgers(rows, store, NOW), 1),
 )
 
 
-@pytest.mark.parametrize(("sweep", "looks"), SWEEPS, ids=["audit", "runs", "records", "results"])
+@pytest.mark.parametrize(("sweep", "looks"), SWEEPS, ids=["audit", "runs", "records", "results", "ledgers"])
 async def test_a_pass_with_nothing_to_erase_visits_no_tenant(
     database: Database, tenant: str, sweep: Sweep, looks: int
 ) -> None:

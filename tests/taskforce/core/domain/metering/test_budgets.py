@@ -146,6 +146,13 @@ def test_a_ledger_has_room_up_to_its_raised_limit() -> None:
     assert (raised.limit, raised.left, raised.soft_passed) == (Decimal(150), Decimal(0), True)
 
 
+def test_what_calls_under_way_hold_may_be_given_back_but_runs_that_have_begun_are_not() -> None:
+    ledger = Ledger(budget(), KEY, spent=Decimal(70), reserved=Decimal(30))
+    assert [ledger.may_have_room(Decimal(amount)) for amount in (30, 31)] == [True, False]
+    runs = Ledger(budget(unit=BudgetUnit.RUNS, currency=None), KEY, spent=Decimal(70), reserved=Decimal(30))
+    assert (runs.may_have_room(Decimal(1)), runs.soft_passed) == (False, True)
+
+
 def test_terms_change_but_not_what_is_counted() -> None:
     assert budget().changed(replace(TERMS, limit="5", name="Us"), NOW).limit == 5
     with pytest.raises(Invalid, match="do not change"):
