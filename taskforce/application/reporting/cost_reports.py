@@ -26,6 +26,7 @@ from taskforce.core.domain.metering.money import plain
 from taskforce.core.domain.metering.periods import Period
 from taskforce.core.domain.metering.tenant_prices import TenantPriceBook
 from taskforce.core.domain.paging import Page
+from taskforce.core.domain.time_zones import parse_time_zone
 from taskforce.core.interfaces.prices import PriceCatalog
 from taskforce.core.interfaces.repositories.cost_reports import IssuedDocument, ReportSummary, StoredReport
 from taskforce.core.interfaces.store import Records, Store
@@ -170,14 +171,15 @@ class CostReporting:
         bundled = await self._catalog.load()
         book = TenantPriceBook(await records.prices.in_force_since(terms.start), bundled)
         dimensions = tuple(dict.fromkeys((*terms.group_by, *LINE_DIMENSIONS)))
-        groups = await _sums(records, Period(terms.start, terms.end), dimensions)
+        groups = await _sums(records, terms, dimensions)
         moments = (terms.end - _INSTANT, terms.start)
         facts = cost_facts(groups, dimensions, terms.group_by, book, moments)
         return CostReport.of(draft, records.tenant_id, facts, status)
 
 
-async def _sums(records: Records, period: Period, dimensions: tuple[str, ...]) -> Sequence[UsageGroup]:
-    found = await records.usage_buckets.aggregate(AggregationQuery(UsageFilter(period), dimensions))
+async def _sums(records: Records, terms: ReportTerms, dimensions: tuple[str, ...]) -> Sequence[UsageGroup]:
+    period, zone = Period(terms.start, terms.end), parse_time_zone(terms.time_zone)
+    found = await records.usage_buckets.aggregate(AggregationQuery(UsageFilter(period), dimensions, zone=zone))
     if not found.query.reads_records:
         return found.groups
     if not found.whole:
@@ -185,7 +187,7 @@ async def _sums(records: Records, period: Period, dimensions: tuple[str, ...]) -
         raise Conflict("usage_erased", text)
     # Of what is measured there are buckets alone, and it has no tags.
     known = tuple(name for name in dimensions if name in BUCKET_DIMENSIONS)
-    measured = AggregationQuery(UsageFilter(period, {"kind": _MEASURED}), known)
+    measured = AggregationQuery(UsageFilter(period, {"kind": _MEASURED}), known, zone=zone)
     beside = await records.usage_buckets.aggregate(measured)
     return [*found.groups, *(_widened(group, known, dimensions) for group in beside.groups)]
 
