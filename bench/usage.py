@@ -15,7 +15,9 @@ from taskforce.core.domain.metering.aggregation import AggregationQuery, UsageFi
 from taskforce.core.domain.metering.periods import Period, TimeStep
 from taskforce.infrastructure.persistence.tenant_records import TenantRecords
 
-TENANT = "metered"
+TENANT, WITHOUT_DAYS = "metered", "metered-without-days"
+FEWER = 5
+"""How many times fewer records the tenant has whose days nobody sums up."""
 RECORDS_OF_A_RUN = 10
 """Its beginning, five model calls and four tool calls."""
 _START = datetime(2026, 10, 31, 18, 30, tzinfo=UTC)
@@ -41,6 +43,7 @@ FROM (SELECT number, number * 79 % 200 AS person, gen_random_uuid() AS run_id
      (SELECT step, 0 AS call, CASE WHEN step = 0 THEN 'run' ELSE 'model' END AS kind FROM generate_series(0, 5) step
       UNION ALL SELECT step, 1, 'tool' FROM generate_series(1, 4) step) c
 """
+_SETTLE = "UPDATE tenants SET settings = settings || jsonb_build_object('time_zone', $2::text) WHERE tenant_id = $1"
 _COUNT = "SELECT count(*) FROM usage_records WHERE tenant_id = $1 AND at >= $2 AND at < $3"
 Ask = Callable[[TenantRecords], Awaitable[object]]
 
@@ -85,12 +88,14 @@ class Usage:
         records: Usage records.
         buckets: Buckets that they became.
         rolled_per_second: Records that one rollup takes in a second.
+        days_slow_down: How much longer it takes than without sums by days.
         rows: The questions.
     """
 
     records: int
     buckets: int
     rolled_per_second: float
+    days_slow_down: float
     rows: Sequence[UsageRow]
 
 
@@ -104,14 +109,18 @@ async def measure_usage(stack: BenchStack, runs: int, rounds: int, say: Say) -> 
         say: Receives progress messages.
     """
     records = runs * RECORDS_OF_A_RUN
-    await stack.database.register_tenant(TENANT, _START)
+    for tenant_id in (TENANT, WITHOUT_DAYS):
+        await stack.database.register_tenant(tenant_id, _START)
     admin = await asyncpg.connect(stack.admin_url)
     try:
         say(f"making {records:,} usage records")
+        await admin.execute(_SETTLE, TENANT, _ZONE.key)
         await admin.execute(_FILL, TENANT, runs, _START, timeout=600)
+        await admin.execute(_FILL, WITHOUT_DAYS, runs // FEWER, _START, timeout=600)
         await admin.execute("VACUUM ANALYZE usage_records", timeout=600)
-        rolled = await _rolled_up(stack, records, say)
-        for table in ("usage_records", "usage_buckets"):
+        rolled, slow_down = await _rolled_up(stack, records, say)
+        for table in ("usage_records", "usage_buckets", "usage_days"):
+            await admin.execute(f"DELETE FROM {table} WHERE tenant_id = $1", WITHOUT_DAYS, timeout=600)
             await admin.execute(f"VACUUM ANALYZE {table}", timeout=600)
         buckets = await admin.fetchval("SELECT count(*) FROM usage_buckets WHERE tenant_id = $1", TENANT)
         taken: dict[str, list[float]] = {what: [] for what in (COUNT, *ASKED)}
@@ -124,16 +133,25 @@ async def measure_usage(stack: BenchStack, runs: int, rounds: int, say: Say) -> 
         await admin.close()
     count = median(taken[COUNT])
     rows = [UsageRow(what, median(each), median(each) / count) for what, each in taken.items()]
-    return Usage(records, buckets, rolled, rows)
+    return Usage(records, buckets, rolled, slow_down, rows)
 
 
-async def _rolled_up(stack: BenchStack, records: int, say: Say) -> float:
-    began, done = time.perf_counter(), 0
-    while done < records:
-        async with stack.database.tenant(TENANT) as tenant:
-            done += await tenant.usage_buckets.roll_up(BATCH)
-        say(f"rolling up, {done:,} of {records:,}")
-    return records / (time.perf_counter() - began)
+async def _rolled_up(stack: BenchStack, records: int, say: Say) -> tuple[float, float]:
+    """Rolls up both tenants, a batch of each by turns; returns records per second with days, and what those cost."""
+    seconds, done = {TENANT: 0.0, WITHOUT_DAYS: 0.0}, {TENANT: 0, WITHOUT_DAYS: 0}
+    slow_down = 0.0
+    while done[TENANT] < records:
+        for tenant_id in (TENANT, WITHOUT_DAYS) if done[WITHOUT_DAYS] < records // FEWER else (TENANT,):
+            began = time.perf_counter()
+            async with stack.database.tenant(tenant_id) as tenant:
+                if tenant_id == TENANT:
+                    await tenant.usage_buckets.follow_zone()
+                done[tenant_id] += await tenant.usage_buckets.roll_up(BATCH)
+            seconds[tenant_id] += time.perf_counter() - began
+        if done[WITHOUT_DAYS] == done[TENANT]:
+            slow_down = seconds[TENANT] / seconds[WITHOUT_DAYS]
+        say(f"rolling up, {done[TENANT]:,} of {records:,}")
+    return records / seconds[TENANT], slow_down
 
 
 async def _counted(admin: "asyncpg.Connection[asyncpg.Record]") -> float:

@@ -31,11 +31,13 @@ async def list_usage_records(
     A page looks at a bounded number of records, so that it may hold fewer than asked for before the end.
     """
     after = parse_record(cursor)
-    chosen = which.resolve(caller.principal.tenant.settings, context.clock())
+    settings = caller.principal.tenant.settings
+    chosen = which.resolve(settings, context.clock())
     page = await list_usage(context.database, caller.tenant_id, chosen, after, limit)
     summary = None
     if after is None:
-        whole = await aggregate_usage(context.database, caller.tenant_id, AggregationQuery(chosen))
+        query = AggregationQuery(chosen, zone=which.time_zone(settings))
+        whole = await aggregate_usage(context.database, caller.tenant_id, query)
         summary = sums_out(whole.total)
     return UsagePageOut.model_construct(
         items=[usage_record_out(record) for record in page.records],

@@ -1,6 +1,6 @@
 """The table of tenants, the only one that `Platform` may read across tenants."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,3 +25,5 @@ class TenantRow(SQLModel, table=True):
     runs_until: datetime | None = maybe(TIME)
     metering_revision: int = column(sa.Integer)
     usage_whole_since: datetime | None = maybe(TIME)
+    usage_zone: str | None = maybe()
+    usage_days_since: date | None = maybe(sa.Date)

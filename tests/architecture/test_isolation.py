@@ -23,7 +23,7 @@ DELETED_FROM = frozenset(
     | {"model_prices", "service_statistics", "budgets", "budget_ledgers", "budget_reservations"}
 )
 """The tables from which the application may delete."""
-WRITTEN_BY_FUNCTION = frozenset({"audit_anchors", "audit_unsealed", "tenant_deletions"})
+WRITTEN_BY_FUNCTION = frozenset({"audit_anchors", "audit_unsealed", "tenant_deletions", "usage_days"})
 """The tables that the application only reads; a function of `OWNERS_FUNCTIONS` writes them."""
 OWNERS_FUNCTIONS = {
     "drop_sealed_audit_events(timestamp with time zone,integer)": "retention: the application itself deletes nothing "
@@ -34,6 +34,8 @@ OWNERS_FUNCTIONS = {
     "answer, delivery, request or usage record; this erases one tenant's that its own setting keeps no longer",
     "roll_up_usage(integer)": "the application changes neither usage records nor their sums, or use could be made to "
     "vanish; this adds records to their buckets and marks them, both or neither",
+    "follow_usage_zone()": "the same sums by days; this makes them anew, a day at a time, once they begin elsewhere",
+    "add_to_usage_days()": "the same sums by days; this trigger adds what is added to buckets",
     "rebuild_usage(timestamp with time zone,timestamp with time zone)": "the same sums; this replaces those of a "
     "period by sums of its records, as long as all of them are there",
     "begin_tenant_deletion(text,text,text,timestamp with time zone,timestamp with time zone)": "the application can "

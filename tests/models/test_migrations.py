@@ -210,6 +210,47 @@ async def test_usage_of_before_and_of_old_workers_has_its_kind(empty: str) -> No
     ]
 
 
+ROUTINES = """
+SELECT p.oid::regprocedure::text, pg_get_functiondef(p.oid), p.proacl::text FROM pg_proc p
+WHERE p.pronamespace = 'public'::regnamespace AND p.prokind = 'f'
+    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+ORDER BY 1
+"""
+SUMS_OF_DAYS = """
+SELECT coalesce(sum(d.records), 0)::integer, (SELECT t.usage_days_since::text FROM tenants t) FROM usage_days d
+"""
+
+
+async def test_days_of_before_are_made_by_rollups_and_taken_back_they_leave_nothing(empty: str) -> None:
+    def before(connection: sa.Connection) -> list[Any]:
+        command.upgrade(config(connection), "0039")
+        for statement in LOG_OF_BEFORE.format("acme").split(";")[:2]:
+            connection.execute(sa.text(statement))
+        for step, model in ((1, "model"), (2, "tool")):
+            connection.execute(sa.text(USAGE.format(tenant="acme", model=model, step=step)))
+        assert connection.execute(sa.text("SELECT roll_up_usage(10)")).scalar_one() == 2
+        return [tuple(row) for row in connection.execute(sa.text(ROUTINES))]
+
+    def followed(connection: sa.Connection) -> list[Any]:
+        connection.execute(sa.text("SELECT set_config('app.tenant_id', 'acme', true)"))
+        found = [tuple(connection.execute(sa.text(SUMS_OF_DAYS)).one())]
+        while connection.execute(sa.text("SELECT follow_usage_zone()")).scalar_one():
+            found.append(tuple(connection.execute(sa.text(SUMS_OF_DAYS)).one()))
+        return [*found, tuple(connection.execute(sa.text(SUMS_OF_DAYS)).one())]
+
+    def back(connection: sa.Connection) -> list[Any]:
+        command.downgrade(config(connection), "0039")
+        return [tuple(row) for row in connection.execute(sa.text(ROUTINES))]
+
+    routines = await with_connection(empty, before)
+    for _ in range(2):
+        await with_connection(empty, lambda connection: command.upgrade(config(connection), "0040"))
+        made = await with_connection(empty, followed)
+        assert [made[0], made[-1]] == [(0, None), (2, "-infinity")]
+        assert len(made) == 4
+        assert await with_connection(empty, back) == routines
+
+
 async def test_the_log_of_a_deleted_tenant_is_kept_for_23_hours_unless_the_owner_says_otherwise(empty: str) -> None:
     await runner.upgrade(empty)
     grace = sa.text("SELECT extract(epoch FROM tenant_log_grace())")

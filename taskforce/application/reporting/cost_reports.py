@@ -29,6 +29,7 @@ from taskforce.core.domain.metering.periods import Period, counted_until
 from taskforce.core.domain.metering.prices import Resource
 from taskforce.core.domain.metering.tenant_prices import TenantPriceBook
 from taskforce.core.domain.paging import Page
+from taskforce.core.domain.time_zones import parse_time_zone
 from taskforce.core.interfaces.prices import PriceCatalog
 from taskforce.core.interfaces.repositories.cost_reports import IssuedReport, ReportSummary, StoredReport
 from taskforce.core.interfaces.store import Records, Store
@@ -246,7 +247,7 @@ class CostReporting:
     async def _usage(self, records: Records, terms: ReportTerms) -> _Usage:
         book = TenantPriceBook(await records.prices.in_force_since(terms.start), await self._catalog.load())
         dimensions = tuple(dict.fromkeys((*terms.group_by, *LINE_DIMENSIONS)))
-        return _Usage(await _sums(records, Period(terms.start, terms.end), dimensions), dimensions, book)
+        return _Usage(await _sums(records, terms, dimensions), dimensions, book)
 
 
 async def _written(
@@ -256,8 +257,9 @@ async def _written(
     return ReportText(draft, await in_thread(tenant_id, lambda: write(usage.report(draft, tenant_id, status))))
 
 
-async def _sums(records: Records, period: Period, dimensions: tuple[str, ...]) -> Sequence[UsageGroup]:
-    found = await records.usage_buckets.aggregate(AggregationQuery(UsageFilter(period), dimensions))
+async def _sums(records: Records, terms: ReportTerms, dimensions: tuple[str, ...]) -> Sequence[UsageGroup]:
+    period, zone = Period(terms.start, terms.end), parse_time_zone(terms.time_zone)
+    found = await records.usage_buckets.aggregate(AggregationQuery(UsageFilter(period), dimensions, zone=zone))
     if not found.query.reads_records:
         return found.groups
     if not found.whole:
@@ -265,7 +267,7 @@ async def _sums(records: Records, period: Period, dimensions: tuple[str, ...]) -
         raise Conflict("usage_erased", text)
     # Of what is measured there are buckets alone, and it has no tags.
     known = tuple(name for name in dimensions if name in BUCKET_DIMENSIONS)
-    measured = AggregationQuery(UsageFilter(period, {"kind": _MEASURED}), known)
+    measured = AggregationQuery(UsageFilter(period, {"kind": _MEASURED}), known, zone=zone)
     beside = await records.usage_buckets.aggregate(measured)
     return [*found.groups, *(_widened(group, known, dimensions) for group in beside.groups)]
 

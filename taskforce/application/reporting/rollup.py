@@ -85,6 +85,7 @@ class UsageRollup:
             nonlocal progress
             try:
                 async with self._store.tenant(tenant_id) as records:
+                    behind = await records.usage_buckets.follow_zone()
                     added = await records.usage_buckets.roll_up(BATCH)
             except Exception as error:  # noqa: BLE001 - an error of one tenant must not keep the records of others
                 _log.error("usage.not_rolled_up", tenant_id=tenant_id, error=type(error).__name__)
@@ -92,7 +93,7 @@ class UsageRollup:
                 return False
             progress = replace(progress, records=progress.records + added, batches=progress.batches + bool(added))
             tell(progress)
-            return added == BATCH
+            return behind or added == BATCH
 
         await in_shares(self._due(), share)
         return progress
@@ -153,6 +154,8 @@ class UsageRollup:
         now = self._clock()
         try:
             async with self._store.tenant(tenant.tenant_id) as records:
+                # An earlier day of those whose turn in a rollup has not come, for they have used nothing since.
+                await records.usage_buckets.follow_zone()
                 book = await self._prices.of(records, tenant)
                 stored = book.unit_price(Resource.STORAGE, "", now)
                 called = book.unit_price(Resource.API_CALL, "", now)

@@ -4,12 +4,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
-from decimal import Context, Decimal
+from decimal import Decimal
 from functools import cached_property
+from operator import attrgetter
 from typing import Final, Self
 
 from taskforce.core.domain.errors import Invalid
-from taskforce.core.domain.metering.periods import Period, TimeStep
+from taskforce.core.domain.metering.money import total
+from taskforce.core.domain.metering.periods import CalendarDays, Period, TimeStep
 
 BUCKET_DIMENSIONS: Final[Mapping[str, str]] = {
     "user": "user_id",
@@ -34,8 +36,6 @@ MOST_GROUPS: Final = 5_000
 """Groups of an aggregation at most, those of every step counted."""
 UNPRICED_KINDS: Final = ("model", "embedding")
 """Kinds of records that have a price; without one they are unpriced."""
-# Python rounds sums to 28 digits by default, and a cost is never rounded before a report is issued.
-_EXACT: Final = Context(prec=100)
 _TAG_KEY: Final = re.compile(r"[a-z0-9_.-]{1,64}")
 
 
@@ -78,18 +78,28 @@ class UsageSums:
         """Returns the number of all tokens."""
         return self.input_tokens + self.output_tokens
 
+    @classmethod
+    def of(cls, parts: Sequence[Self]) -> Self:
+        """Returns the sums of all parts; there may be many thousands."""
+        counts = (sum(column) for column in zip(*map(_counts, parts), strict=True))
+        costs: dict[str, list[Decimal]] = {}
+        for part in parts:
+            for currency, cost in part.costs.items():
+                costs.setdefault(currency, []).append(cost)
+        return cls(
+            **dict(zip(COUNTS, counts, strict=False)),
+            quantity=total(part.quantity for part in parts),
+            costs={currency: total(costs[currency]) for currency in sorted(costs)},
+        )
+
     def __add__(self, other: Self) -> Self:
         """Returns the sums of both."""
-        costs = {
-            currency: _EXACT.add(self.costs.get(currency, Decimal()), other.costs.get(currency, Decimal()))
-            for currency in sorted({*self.costs, *other.costs})
-        }
-        counts = {name: getattr(self, name) + getattr(other, name) for name in COUNTS}
-        return type(self)(**counts, quantity=_EXACT.add(self.quantity, other.quantity), costs=costs)
+        return self.of((self, other))
 
 
 COUNTS: Final = tuple(name for name in UsageSums.__dataclass_fields__ if name not in {"quantity", "costs"})
 """The sums that are whole numbers, by the names of their columns."""
+_counts = attrgetter(*COUNTS)
 
 
 @dataclass(frozen=True)
@@ -164,6 +174,13 @@ class AggregationQuery:
         """Returns whether it reads the records themselves, which retention may have erased, and not the buckets."""
         return self.which.reads_records or any(name not in BUCKET_DIMENSIONS for name in self.dimensions)
 
+    @cached_property
+    def days(self) -> CalendarDays | None:
+        """Returns the whole days of the time zone that its steps consist of; None where the buckets have to tell."""
+        if self.reads_records or self.step in {TimeStep.QUARTER, TimeStep.HOUR}:
+            return None
+        return self.which.period.days(self.zone)
+
 
 @dataclass(frozen=True, slots=True)
 class UsageGroup:
@@ -199,7 +216,7 @@ class Aggregation:
     @property
     def total(self) -> UsageSums:
         """Returns the sums of the whole period."""
-        return sum((group.sums for group in self.groups), UsageSums())
+        return UsageSums.of([group.sums for group in self.groups])
 
     @property
     def truncated(self) -> bool:

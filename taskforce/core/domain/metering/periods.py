@@ -44,6 +44,25 @@ _LEAST: dict[TimeStep, timedelta] = {
 
 
 @dataclass(frozen=True, slots=True)
+class CalendarDays:
+    """Whole days of a time zone.
+
+    Attributes:
+        zone: IANA name of the time zone.
+        first: The first day.
+        last: The last day.
+        start: The beginning of the first one, UTC.
+        end: The end of the last one, UTC, left out.
+    """
+
+    zone: str
+    first: date
+    last: date
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Period:
     """A period between two bounds of buckets.
 
@@ -101,6 +120,16 @@ class Period:
         inner = (bound for bound in _beginnings(self.start, step, zone, self.end) if bound > self.start)
         # Once each: a zone that changes sides of the date line skips a whole day.
         return self.start, *dict.fromkeys(inner), self.end
+
+    def days(self, zone: tzinfo) -> CalendarDays | None:
+        """Returns the whole days of a time zone that are within the period; None when there is none."""
+        first = self.start.astimezone(zone).date()
+        if midnight(first, zone) < self.start:
+            first += _DAY
+        last = self.end.astimezone(zone).date() - _DAY
+        if last < first:
+            return None
+        return CalendarDays(str(zone), first, last, midnight(first, zone), midnight(last + _DAY, zone))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,14 @@ class UsageBuckets(Protocol):
         """
         ...
 
+    async def follow_zone(self) -> bool:
+        """Takes up the tenant's time zone for sums by days, or makes the next of the earlier days, the newest first.
+
+        Returns:
+            Whether there are more; reports read buckets until those are made.
+        """
+        ...
+
     async def rebuild(self, period: Period) -> int | None:
         """Replaces the buckets of a period by sums of its usage records; those that are in no bucket stay so.
 

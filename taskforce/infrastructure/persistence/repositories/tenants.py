@@ -62,8 +62,10 @@ def values_of(tenant: Tenant) -> dict[str, object]:
         "updated_at": tenant.updated_at,
         "runs_until": tenant.runs_until,
         "metering_revision": tenant.metering_revision,
-        # Set by the owner's function that erases usage records.
+        # Set by the owner's functions that erase and sum up usage records.
         "usage_whole_since": None,
+        "usage_zone": None,
+        "usage_days_since": None,
     }
 
 

@@ -1,48 +1,38 @@
 """Repository of usage buckets in PostgreSQL: usage summed up by 15 minutes, and aggregations of it."""
 
-from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from itertools import groupby
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 
 from models.tables.runs import RunFileRow, RunResultRow, TranscriptRow
 from models.tables.service_statistics import ServiceStatisticsRow
 from models.tables.tenants import TenantRow
-from models.tables.usage import UsageRow
 from models.tables.usage_buckets import UsageBucketRow
 from taskforce.core.domain.metering.aggregation import (
     BUCKET_DIMENSIONS,
     COUNTS,
-    UNPRICED_KINDS,
     Aggregation,
     AggregationQuery,
     UsageFilter,
-    UsageGroup,
-    UsageSums,
 )
-from taskforce.core.domain.metering.periods import Period, TimeStep
+from taskforce.core.domain.metering.periods import Period
 from taskforce.core.domain.metering.prices import UnitPrice
 from taskforce.core.domain.metering.usage_records import RecordPage, RecordPlace
-from taskforce.infrastructure.persistence.connection import Query, Row
-from taskforce.infrastructure.persistence.repositories.usage_records import (
-    dimension,
-    page_of,
-    record_page,
-    texts,
-    within,
-)
+from taskforce.infrastructure.persistence.connection import Query
+from taskforce.infrastructure.persistence.repositories.usage_aggregation import aggregation, groups
+from taskforce.infrastructure.persistence.repositories.usage_records import page_of, record_page
 from taskforce.infrastructure.persistence.repository import Repository, table, where
 
 DAY_HOURS = 24
 LOOK_BACK: Final = timedelta(days=7)
 """How far back API calls are counted that no rollup has counted."""
-_BUCKETS, _RECORDS, _TENANTS = table(UsageBucketRow), table(UsageRow), table(TenantRow)
+_BUCKETS, _TENANTS = table(UsageBucketRow), table(TenantRow)
 _CALLS = table(ServiceStatisticsRow)
 _FILES, _RESULTS, _TRANSCRIPTS = table(RunFileRow), table(RunResultRow), table(TranscriptRow)
+_FOLLOW = Query(sa.text("SELECT follow_usage_zone()"))
 _ROLL_UP = Query(sa.text("SELECT roll_up_usage(:most)"))
 _REBUILD = Query(sa.text("SELECT rebuild_usage(:since, :until)"))
 # A plan for these very values. By default PostgreSQL takes the groups for many more than they are and sorts all rows on
@@ -59,19 +49,6 @@ _SUMMED = (*COUNTS, _COST, _QUANTITY)
 _ONE: sa.ColumnElement[int] = sa.literal_column("1")
 _ZERO: sa.ColumnElement[int] = sa.literal_column("0")
 _NO_TEXT: sa.ColumnElement[str] = sa.literal_column("''", type_=sa.Text())
-_FAILED, _ESTIMATED = _RECORDS.c.error_code.is_not(None), _RECORDS.c.estimated.is_not(None)
-_TOKENS = _RECORDS.c.input_tokens + _RECORDS.c.output_tokens
-_UNPRICED = sa.and_(_RECORDS.c.cost.is_(None), sa.or_(*(_RECORDS.c.kind == kind for kind in UNPRICED_KINDS)))
-# As the functions that write buckets add records up, see migration 0035.
-_OF_RECORD: Mapping[str, sa.ColumnElement[Any]] = {
-    "records": _ONE,
-    "failed": sa.cast(_FAILED, sa.Integer),
-    "wasted_tokens": sa.case((_FAILED, _TOKENS), else_=_ZERO),
-    "estimated_tokens": sa.case((_ESTIMATED, _TOKENS), else_=_ZERO),
-    "unpriced": sa.cast(_UNPRICED, sa.Integer),
-    _COST: sa.func.coalesce(_RECORDS.c.cost, _ZERO),
-    _QUANTITY: _ZERO,
-}
 
 
 class UsageBucketRepository(Repository):
@@ -80,6 +57,10 @@ class UsageBucketRepository(Repository):
     async def roll_up(self, most: int) -> int:
         """Adds a batch of records to their buckets, and marks them; a function of the owner does both at once."""
         return int(await self._connection.value(_ROLL_UP, {"most": most}))
+
+    async def follow_zone(self) -> bool:
+        """Takes up the tenant's time zone, or makes the next of the earlier days; whether there are more."""
+        return bool(await self._connection.value(_FOLLOW))
 
     async def rebuild(self, period: Period) -> int | None:
         """Replaces the buckets of a period by sums of its records; None where some of them are erased."""
@@ -100,9 +81,9 @@ class UsageBucketRepository(Repository):
     async def aggregate(self, query: AggregationQuery) -> Aggregation:
         """Sums up usage as of one moment, by one statement."""
         await self._connection.value(_PLAN)
-        rows = await self._connection.all(_aggregation(query), self._of())
+        rows = await self._connection.all(aggregation(query), self._of())
         whole_since = await self._connection.value(_WHOLE_SINCE, self._of()) if query.reads_records else None
-        return Aggregation(query, tuple(_groups(query, rows)), whole_since)
+        return Aggregation(query, tuple(groups(query, rows)), whole_since)
 
     async def records(self, which: UsageFilter, after: RecordPlace | None, most: int) -> RecordPage:
         """Returns a page of usage records, newest first, of a bounded number that it looks at."""
@@ -189,101 +170,3 @@ def _priced(price: UnitPrice | None) -> dict[str, object]:
         "each": Decimal() if price is None else price.each,
         "in_currency": "" if price is None else price.currency,
     }
-
-
-def _aggregation(query: AggregationQuery) -> sa.ClauseElement:
-    """Builds the statement: usage by step, dimensions and currency; beyond the most groups of all steps, their sums."""
-    names = [f"of_{place}" for place in range(len(query.dimensions))]
-    sources = (
-        [_of_records(query, names)] if query.reads_records else [_of_buckets(query, names), _of_records(query, names)]
-    )
-    facts = sa.union_all(*sources).subquery("facts")
-    by = [facts.c.step, *(facts.c[name] for name in names), facts.c[_CURRENCY]]
-    sums = [_total(facts.c[name]).label(name) for name in _SUMMED]
-    grouped = sa.select(*by, *sums).group_by(*by).cte("grouped")
-    if not names:
-        return sa.select(grouped, sa.false().label("rest")).order_by(grouped.c.step, grouped.c[_CURRENCY])
-    ranked = _ranked(grouped, names)
-    rest = ranked.c.place > sa.literal(query.groups, sa.BigInteger)
-    same = sa.and_(*(grouped.c[name] == ranked.c[name] for name in names))
-    told = (
-        sa.select(
-            grouped.c.step,
-            rest.label("rest"),
-            *(sa.case((rest, _NO_TEXT), else_=grouped.c[name]).label(name) for name in names),
-            *(grouped.c[name] for name in (_CURRENCY, *_SUMMED)),
-            ranked.c.place,
-        )
-        .select_from(grouped.join(ranked, same))
-        .subquery("told")
-    )
-    keyed = [told.c[name] for name in ("step", "rest", *names, _CURRENCY)]
-    totals = [_total(told.c[name]).label(name) for name in _SUMMED]
-    return (
-        sa.select(*keyed, *totals).group_by(*keyed).order_by(told.c.step, sa.func.min(told.c.place), told.c[_CURRENCY])
-    )
-
-
-def _ranked(grouped: sa.CTE, names: Sequence[str]) -> sa.CTE:
-    """Orders the groups of all steps together: those that cost most first, then by tokens, records and quantity."""
-    keys = [grouped.c[name] for name in names]
-    tokens = grouped.c.input_tokens + grouped.c.output_tokens
-    sizes = [sa.func.sum(size).desc() for size in (grouped.c[_COST], tokens, grouped.c.records, grouped.c[_QUANTITY])]
-    place = sa.func.row_number().over(order_by=[*sizes, *keys]).label("place")
-    return sa.select(*keys, place).group_by(*keys).cte("ranked")
-
-
-def _total(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    # Sums of whole numbers are `numeric`, which takes ten times as long to read.
-    summed = sa.func.sum(column)
-    return summed if column.key in {_COST, _QUANTITY} else sa.cast(summed, sa.BigInteger)
-
-
-def _of_buckets(query: AggregationQuery, names: Sequence[str]) -> sa.Select[*tuple[Any, ...]]:
-    period, at = query.which.period, _BUCKETS.c.bucket
-    dimensions = [_BUCKETS.c[BUCKET_DIMENSIONS[name]] for name in query.dimensions]
-    chosen = [
-        _BUCKETS.c[BUCKET_DIMENSIONS[name]] == sa.any_(texts(values)) for name, values in query.which.values.items()
-    ]
-    return sa.select(
-        _step(query, at),
-        *(value.label(name) for name, value in zip(names, dimensions, strict=True)),
-        _BUCKETS.c[_CURRENCY],
-        *(_BUCKETS.c[name] for name in _SUMMED),
-    ).where(where(_BUCKETS), at >= sa.literal(period.start, at.type), at < sa.literal(period.end, at.type), *chosen)
-
-
-def _of_records(query: AggregationQuery, names: Sequence[str]) -> sa.Select[*tuple[Any, ...]]:
-    return sa.select(
-        _step(query, _RECORDS.c.at),
-        *(dimension(value).label(name) for name, value in zip(names, query.dimensions, strict=True)),
-        sa.func.coalesce(_RECORDS.c[_CURRENCY], _NO_TEXT).label(_CURRENCY),
-        *((_OF_RECORD[name] if name in _OF_RECORD else _RECORDS.c[name]).label(name) for name in _SUMMED),
-    ).where(
-        *within(query.which),
-        # Word for word as in the partial index of what is not rolled up.
-        *([] if query.reads_records else [sa.text("NOT rolled_up")]),
-    )
-
-
-def _step(query: AggregationQuery, at: sa.ColumnElement[datetime]) -> sa.ColumnElement[int]:
-    if query.step is TimeStep.NONE:
-        return _ONE.label("step")
-    return sa.func.width_bucket(at, sa.literal(list(query.bounds), ARRAY(at.type))).label("step")
-
-
-def _groups(query: AggregationQuery, rows: Iterable[Row]) -> Iterable[UsageGroup]:
-    """Yields the groups; the rows of one, by currency, become one."""
-    names = [f"of_{place}" for place in range(len(query.dimensions))]
-
-    def place(row: Row) -> tuple[int, tuple[str, ...] | None]:
-        return row.step, None if row.rest else tuple(row[name] for name in names)
-
-    for (step, key), found in groupby(rows, place):
-        sums = sum((_sums(row) for row in found), UsageSums())
-        yield UsageGroup(query.bounds[step - 1], query.bounds[step], key, sums)
-
-
-def _sums(row: Row) -> UsageSums:
-    costs: Mapping[str, Decimal] = {row.currency: row.cost} if row.currency else {}
-    return UsageSums(**{name: int(row[name]) for name in COUNTS}, quantity=row.quantity, costs=costs)

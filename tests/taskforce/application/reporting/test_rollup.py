@@ -97,6 +97,32 @@ async def test_an_error_of_one_tenant_does_not_keep_the_others(database: Databas
     assert (progress.records, progress.failed) == (26, frozenset({crowd[1]}))
 
 
+async def _days_since(database: Database, tenant_id: str) -> str | None:
+    async with database.tenant(tenant_id) as records:
+        query = sa.text("SELECT usage_days_since::text FROM tenants")
+        found: str | None = await records.users._connection.value(query)
+        return found
+
+
+async def test_a_rollup_ends_when_all_days_of_whoever_uses_something_are_made(database: Database, tenant: str) -> None:
+    names = [f"{tenant}-{number}" for number in range(2)]
+    for name in names:
+        await settled(database, name)
+        for number in range(5):
+            await used(database, name, START + timedelta(days=number))
+            async with database.tenant(name) as records:
+                await records.usage_buckets.roll_up(1)
+    await used(database, names[0], START)
+    assert [await _days_since(database, name) for name in names] == [None, None]
+    use_case = UsageRollup(Among(database, *names), lambda: START, PRICES)
+    await use_case.roll_up(RollupProgress(), lambda _: None)
+    assert [await _days_since(database, name) for name in names] == ["-infinity", None]
+    # Whoever uses nothing gets one day each time.
+    for _ in range(2):
+        await use_case.measure_storage(RollupProgress(), lambda _: None)
+    assert [await _days_since(database, name) for name in names] == ["-infinity", "2026-11-05"]
+
+
 async def test_storage_is_measured_once_a_day_for_each(database: Database, tenant: str) -> None:
     names = [f"{tenant}-{number}" for number in range(3)]
     for name in names:

@@ -26,6 +26,7 @@ from taskforce.infrastructure.llm.price_map import BundledPrices
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.notifications import Publisher
 from tests.fixtures import stack as stacks
+from tests.fixtures.usage import rolled_up, used
 from tests.taskforce.application.scenario import NOW
 from workflows.client.client import WorkflowClient
 
@@ -139,4 +140,22 @@ async def straggle(postgres: stacks.DatabaseUrls, gone: str) -> None:
     async with admin.transaction():
         await admin.execute("SET LOCAL session_replication_role = replica")
         await admin.execute("INSERT INTO rate_buckets VALUES ($1, 'late', 1, $2, true)", gone, NOW)
+    await admin.close()
+
+
+async def test_sums_of_usage_go_with_their_tenant(
+    database: Database, postgres: stacks.DatabaseUrls, tenant: str
+) -> None:
+    home, gone = f"{tenant}-home", f"{tenant}-gone"
+    for name in (home, gone):
+        await database.register_tenant(name, NOW)
+        await used(database, name, NOW)
+        assert await rolled_up(database, name) == 1
+    async with database.tenant(home) as records:
+        await records.deletions.begin(DeletionOrder(gone, "pia", NOW))
+    await erase(database, home, gone)
+    admin = await asyncpg.connect(**driver_arguments(postgres.admin))
+    for table in ("usage_records", "usage_buckets", "usage_days"):
+        counts = f"SELECT tenant_id, count(*) FROM {table} WHERE tenant_id = ANY ($1) GROUP BY 1"
+        assert [tuple(row) for row in await admin.fetch(counts, [home, gone])] == [(home, 1)]
     await admin.close()

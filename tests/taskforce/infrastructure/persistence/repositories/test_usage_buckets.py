@@ -155,7 +155,8 @@ async def test_a_rebuild_gives_the_same_and_mends_what_is_wrong(
 ) -> None:
     await rolled_up(database, metered, 60)
     before = await total(database, metered, MONTH)
-    await admin.execute("UPDATE usage_buckets SET records = 99, input_tokens = 7 WHERE tenant_id = $1", metered)
+    for table in ("usage_buckets", "usage_days"):
+        await admin.execute(f"UPDATE {table} SET records = 99, input_tokens = 7 WHERE tenant_id = $1", metered)
     assert (await total(database, metered, MONTH)).records > 99
     for _ in range(2):
         async with database.tenant(metered) as records:
