@@ -59,6 +59,12 @@ SELECT $1::text, gen_random_uuid(), NULL, 0, 0, CASE WHEN n % 100 = 1 THEN 'data
        {SINCE} + n / 3 * interval '1 second', '', 'h', false, ARRAY['approver'], '{{}}', 0
 FROM generate_series(1, $2::integer) n
 """
+_READERS = """
+INSERT INTO approval_readers (tenant_id, reader, status, opened_at, request_id, request_type, requester_id)
+SELECT tenant_id, unnest(ARRAY['requester:' || requester_id, 'role:approver']), status, opened_at, request_id,
+       request_type, requester_id
+FROM approvals WHERE tenant_id = $1::text AND $2::integer > 0
+"""
 _EVENTS = f"""
 INSERT INTO audit_events (tenant_id, audit_id, actor_id, channel, action, resource_type, resource_id, outcome, details,
                           at, key_id)
@@ -92,6 +98,7 @@ _STATEMENTS: Mapping[str, str] = {
     "runs": _RUNS,
     "transcript": _STEPS,
     "approvals": _APPROVALS,
+    "approval_readers": _READERS,
     "audit_events": _EVENTS,
     "api_keys": _KEYS,
     "webhook_deliveries": _DELIVERIES,

@@ -12,7 +12,7 @@ import asyncpg
 from bench.list_rows import AGENT, PERSON, ROBOT, ROBOTS_AGENT, SESSION, WEBHOOK, fill
 from bench.stack import BenchStack, Say
 from taskforce.core.domain.approvals.approval import ApprovalStatus
-from taskforce.core.domain.approvals.records import RequestFilter
+from taskforce.core.domain.approvals.records import Approver, RequestFilter
 from taskforce.core.domain.audit.events import AuditFilter
 from taskforce.core.domain.paging import Page
 from taskforce.core.domain.runs.records import RunFilter
@@ -24,6 +24,7 @@ FEW_ROWS, STEPS = 1_000, 10
 FEW, MANY = "few-rows", "many-rows"
 _PAGE = Page(21)
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
+_DECIDER, _NOBODY = Approver(PERSON, frozenset({"approver"})), Approver("nobody", frozenset({"chat_user"}))
 Ask = Callable[[TenantRecords], Awaitable[Sequence[object]]]
 
 ASKED: Mapping[str, Ask] = {
@@ -41,6 +42,9 @@ ASKED: Mapping[str, Ask] = {
     "requests, expired": lambda records: records.requests.page(RequestFilter(ApprovalStatus.EXPIRED), _PAGE),
     "requests of a type": lambda records: records.requests.page(RequestFilter(request_type="data_export"), _PAGE),
     "requests, pending": lambda records: records.requests.pending(_PAGE),
+    "requests of whoever may decide all": lambda records: records.requests.page(RequestFilter(), _PAGE, _DECIDER),
+    "requests of whoever may decide none": lambda records: records.requests.page(RequestFilter(), _PAGE, _NOBODY),
+    "requests, pending, of whoever may decide none": lambda records: records.requests.pending(_PAGE, _NOBODY),
     "events of a rare kind, denied": lambda records: records.audit.page(
         AuditFilter(resource_type="role", outcome="denied"), _PAGE
     ),

@@ -131,7 +131,7 @@ async def message_run(
 
     A message answers one question: the one whose `question_id` it names (404 `question_not_found`, 409
     `question_answered`), else the open one that has waited longest. A message that is sent while no question is open
-    answers none.
+    answers none. A run that is to be cancelled takes no message (409 `run_cancelled`): no step would read it.
 
     Only the run's owner may: a run acts with its owner's rights, and a message steers it. Others who may read the run
     are answered 403 with the code `not_your_run`; they can still cancel, pause and resume it.

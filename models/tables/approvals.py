@@ -45,6 +45,20 @@ class ApprovalRow(SQLModel, table=True):
     sweep_at: datetime = column(TIME)
 
 
+class ApprovalReaderRow(SQLModel, table=True):
+    """Whom a request concerns; kept by a trigger. `reader` is `requester:<id>`, `user:<id>` or `role:<role>`."""
+
+    __tablename__ = "approval_readers"
+
+    tenant_id: str = key()
+    reader: str = key()
+    status: str = key()
+    opened_at: datetime = key(TIME)
+    request_id: str = key(UUID)
+    request_type: str = column()
+    requester_id: str = column()
+
+
 class ApprovalDecisionRow(SQLModel, table=True):
     """A decision; append-only, an approver decides once on the same content."""
 

@@ -171,6 +171,46 @@ async def test_what_is_unsealed_before_the_queue_is_sealed_after_it(empty: str) 
     assert await with_connection(empty, queued) == [f"{name} {n}" for name in ("acme", "globex") for n in (9, 8, 0)]
 
 
+REQUESTS = """
+INSERT INTO approvals (tenant_id, request_id, step, call, request_type, resource_type, resource_id, requester_id,
+                       title, payload, content_hash, terms, status, opened_at, description, current_hash, for_run,
+                       roles, people, acted)
+SELECT '{tenant}', ('00000000-0000-7000-8000-00000000000' || n)::uuid, 0, 0, 'agent_publish', 'agent', 'a', 'ada', 't',
+       '{{}}', 'h', '{{}}', CASE WHEN n = 1 THEN 'pending' ELSE 'approved' END, now(), '', 'h', false,
+       ARRAY['boss', 'boss'], CASE WHEN n = 1 THEN ARRAY['bob'] ELSE ARRAY[]::text[] END, 0
+FROM generate_series(1, 2) n
+"""
+
+
+async def test_requests_of_before_are_found_by_those_whom_they_concern(empty: str) -> None:
+    def before(connection: sa.Connection) -> None:
+        command.upgrade(config(connection), "0039")
+        for tenant in ("acme", "globex"):
+            for statement in (*LOG_OF_BEFORE.format(tenant).split(";")[:2], REQUESTS.format(tenant=tenant)):
+                connection.execute(sa.text(statement))
+
+    def readers(connection: sa.Connection) -> list[str]:
+        found: list[str] = []
+        for tenant in ("acme", "globex"):
+            connection.execute(sa.text(f"SELECT set_config('app.tenant_id', '{tenant}', true)"))
+            rows = connection.execute(
+                sa.text("SELECT reader, status, request_id::text FROM approval_readers ORDER BY 3, 1")
+            )
+            found += [f"{tenant} {row[0]} {row[1]} {row[2][-1]}" for row in rows]
+        return found
+
+    await with_connection(empty, before)
+    await runner.upgrade(empty)
+    assert await with_connection(empty, readers) == [
+        f"{tenant} {row}"
+        for tenant in ("acme", "globex")
+        for row in (
+            *("requester:ada pending 1", "role:boss pending 1", "user:bob pending 1"),
+            *("requester:ada approved 2", "role:boss approved 2"),
+        )
+    ]
+
+
 USAGE = """
 INSERT INTO usage_records (tenant_id, run_id, step, call, attempt, part, user_id, agent_id, {model}, input_tokens,
                            output_tokens, cached_tokens, duration_ms, at)

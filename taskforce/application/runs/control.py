@@ -95,7 +95,7 @@ async def send_message(store: Store, actor: Actor, run: Run, draft: MessageDraft
     Raises:
         Missing: `run_not_found`: it was erased meanwhile; `question_not_found`.
         Forbidden: `not_your_run`; `run_may_more`, which names what the key or token lacks or claims otherwise.
-        Conflict: `run_finished`; `question_answered`.
+        Conflict: `run_finished`; `run_cancelled`: no further step would read it; `question_answered`.
         Invalid: `idempotency_key_reused`.
     """
     run_id, message_id, author_id = run.spec.run_id, new_id(), actor.principal.user.user_id
@@ -115,6 +115,8 @@ async def send_message(store: Store, actor: Actor, run: Run, draft: MessageDraft
         if current is None:
             raise missing("run")
         current.require_open()
+        # No step would hear it.
+        current.require_not_cancelled()
         question = await _answered(records, current, draft.question)
         await records.messages.add(run_id, message_id, author_id, draft.text, actor.now, question=question)
         named = {} if question is None else {"question_id": question}
@@ -204,9 +206,10 @@ async def mark(store: Store, actor: Actor, run: Run, action: str) -> None:
         action: The audit action, for example `run.pause`.
 
     Raises:
-        Conflict: `run_finished`.
+        Conflict: `run_finished`; `run_cancelled`.
     """
     run.require_open()
+    run.require_not_cancelled()
     async with store.tenant(run.spec.tenant_id) as records:
         await records.audit.append(actor.event(action, "run", run.spec.run_id))
 

@@ -1,13 +1,19 @@
 """Repository of approval requests in PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, array, insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from models.tables.approvals import ApprovalDecisionRow, ApprovalEditRow, ApprovalHappeningRow, ApprovalRow
+from models.tables.approvals import (
+    ApprovalDecisionRow,
+    ApprovalEditRow,
+    ApprovalHappeningRow,
+    ApprovalReaderRow,
+    ApprovalRow,
+)
 from taskforce.core.domain.approvals.approval import Approval, ApprovalStatus, Channel, Decision, Verdict
 from taskforce.core.domain.approvals.parties import Party
 from taskforce.core.domain.approvals.records import (
@@ -34,8 +40,13 @@ from taskforce.infrastructure.persistence.repository import (
 
 _REQUESTS, _DECISIONS = table(ApprovalRow), table(ApprovalDecisionRow)
 _EDITS, _HAPPENINGS = table(ApprovalEditRow), table(ApprovalHappeningRow)
+_READERS = table(ApprovalReaderRow)
 _TERMS = Codec(Terms)
 _PENDING = _REQUESTS.c.status == ApprovalStatus.PENDING.value
+_SAME_REQUEST = sa.and_(
+    *(_READERS.c[name] == _REQUESTS.c[name] for name in ("tenant_id", "request_id", "opened_at", "status"))
+)
+_REQUESTER = "requester:"
 _ADD = Query(insert(_REQUESTS).on_conflict_do_nothing())
 _GET = sa.select(_REQUESTS).where(where(_REQUESTS, "request_id"))
 _READ, _LOCK = Query(_GET), Query(_GET.with_for_update())
@@ -133,22 +144,59 @@ class RequestRepository(Repository):
 
     async def page(self, which: RequestFilter, page: Page, known_to: Approver | None = None) -> Sequence[Request]:
         """Returns a page of requests, newest first: all, or those that a user requested or may decide."""
-        query = sa.select(_REQUESTS).where(_REQUESTS.c.tenant_id == self._tenant_id)
-        for name in ("status", "request_type", "requester_id", "run_id"):
-            wanted = getattr(which, name)
-            query = query if wanted is None else query.where(_REQUESTS.c[name] == storable(wanted))
         if known_to is not None:
-            own = _REQUESTS.c.requester_id == known_to.user_id
-            query = query.where(sa.or_(own, *(_decides(one) for one in (known_to, *known_to.stands_for))))
-        return await self._newest(query, page)
+            statuses = ApprovalStatus if which.status is None else (which.status,)
+            conditions = _equal(_READERS, which, "request_type", "requester_id")
+            of_run = _equal(_REQUESTS, which, "run_id")
+            return await self._known(known_to, statuses, conditions, of_run, page)
+        conditions = _equal(_REQUESTS, which, "status", "request_type", "requester_id", "run_id")
+        return await self._newest(sa.select(_REQUESTS).where(*conditions), page)
 
     async def pending(self, page: Page, approver: Approver | None = None) -> Sequence[Request]:
         """Returns open requests, newest first: all, or an approver's own and undecided ones."""
-        query = sa.select(_REQUESTS).where(_REQUESTS.c.tenant_id == self._tenant_id, _PENDING)
-        return await self._newest(query if approver is None else query.where(_concerns(approver)), page)
+        if approver is None:
+            return await self._newest(sa.select(_REQUESTS).where(_PENDING), page)
+        own = _READERS.c.reader == sa.literal(storable(f"{_REQUESTER}{approver.user_id}"))
+        return await self._known(approver, [ApprovalStatus.PENDING], [], [own | ~_decided_by(approver)], page)
+
+    async def _known(
+        self,
+        approver: Approver,
+        statuses: Iterable[ApprovalStatus],
+        conditions: Sequence[sa.ColumnElement[bool]],
+        of_request: Sequence[sa.ColumnElement[bool]],
+        page: Page,
+    ) -> Sequence[Request]:
+        """Returns requests that concern a user, by the indexes of readers: in each status of each reader a page.
+
+        Args:
+            approver: The user.
+            statuses: The statuses.
+            conditions: Conditions on columns of readers.
+            of_request: Conditions on columns of requests.
+            page: The page.
+        """
+        readers = sa.cast([storable(reader) for reader in _readers(approver)], ARRAY(sa.Text))
+        reader = sa.func.unnest(readers).table_valued("reader").render_derived(name="asked")
+        status = sa.func.unnest(sa.cast([one.value for one in statuses], ARRAY(sa.Text)))
+        each = status.table_valued("status").render_derived(name="each")
+        keys = sa.select(_READERS.c.opened_at, _READERS.c.request_id).where(
+            _READERS.c.tenant_id == self._tenant_id,
+            _READERS.c.reader == reader.c.reader,
+            _READERS.c.status == each.c.status,
+            *conditions,
+        )
+        if of_request:
+            keys = keys.join(_REQUESTS, _SAME_REQUEST).where(*of_request)
+        of_one = newest(keys, _READERS.c.opened_at, _READERS.c.request_id, page).lateral("of_one")
+        every = sa.select(of_one).select_from(reader.join(each, sa.true()).join(of_one, sa.true())).distinct()
+        chosen = newest(every, of_one.c.opened_at, of_one.c.request_id, page).subquery("chosen")
+        query = sa.select(_REQUESTS).join(chosen, _REQUESTS.c.request_id == chosen.c.request_id)
+        return await self._newest(query, page)
 
     async def _newest(self, query: sa.Select[Any], page: Page) -> Sequence[Request]:
-        rows = await self._listed(newest(query, _REQUESTS.c.opened_at, _REQUESTS.c.request_id, page))
+        own = query.where(_REQUESTS.c.tenant_id == self._tenant_id)
+        rows = await self._listed(newest(own, _REQUESTS.c.opened_at, _REQUESTS.c.request_id, page))
         decisions = await self._decisions([row.request_id for row in rows])
         return [_request(row, decisions) for row in rows]
 
@@ -245,22 +293,28 @@ class RequestRepository(Repository):
         return found
 
 
-def _decides(approver: Approver) -> sa.ColumnElement[bool]:
-    roles = sa.cast(array([storable(role) for role in sorted(approver.roles)]), ARRAY(sa.Text))
-    by_name = sa.literal(storable(approver.user_id)) == sa.any_(_REQUESTS.c.people)
-    return sa.or_(by_name, _REQUESTS.c.roles.overlap(roles))
+def _equal(source: sa.Table, which: RequestFilter, *names: str) -> list[sa.ColumnElement[bool]]:
+    """Builds the conditions of a filter's fields on the columns of the same names."""
+    wanted = ((name, getattr(which, name)) for name in names)
+    return [source.c[name] == storable(value) for name, value in wanted if value is not None]
 
 
-def _concerns(approver: Approver) -> sa.ColumnElement[bool]:
-    """Selects a user's own requests, and those that they may decide, also as a delegate, and have not decided yet."""
-    decided = sa.exists().where(
+def _readers(approver: Approver) -> Iterator[str]:
+    """Yields what the table of readers calls a user, and those for whom the user may decide."""
+    yield f"{_REQUESTER}{approver.user_id}"
+    for one in (approver, *approver.stands_for):
+        yield f"user:{one.user_id}"
+        yield from (f"role:{role}" for role in one.roles)
+
+
+def _decided_by(approver: Approver) -> sa.ColumnElement[bool]:
+    """Selects requests whose present content a user has decided on."""
+    return sa.exists().where(
         _DECISIONS.c.tenant_id == _REQUESTS.c.tenant_id,
         _DECISIONS.c.request_id == _REQUESTS.c.request_id,
         _DECISIONS.c.content_hash.in_(("", _REQUESTS.c.current_hash)),
         _DECISIONS.c.approver_id == approver.user_id,
     )
-    decides = sa.or_(*(_decides(one) for one in (approver, *approver.stands_for)))
-    return sa.or_(_REQUESTS.c.requester_id == approver.user_id, sa.and_(decides, ~decided))
 
 
 def _stands(request: Request) -> dict[str, object]:

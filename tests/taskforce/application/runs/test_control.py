@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskforce.application.runs.control import ControlPorts, MessageDraft, request_cancellation, send_message
+from taskforce.application.runs.control import ControlPorts, MessageDraft, mark, request_cancellation, send_message
 from taskforce.application.runs.lifecycle import settle
 from taskforce.application.runs.model_turn import ModelStepInput
 from taskforce.core.domain.errors import Conflict, Forbidden, Invalid
@@ -76,6 +76,21 @@ async def test_a_run_that_has_ended_since_it_was_looked_at_takes_no_word(stage: 
         await send_message(stage.database, stage.acting(), run, MessageDraft("Wait."))
     assert refused.value.code == "run_finished"
     assert await stage.rows("run_words", "text") == []
+
+
+async def test_a_run_that_is_to_be_cancelled_takes_no_message_and_is_not_paused(stage: Stage) -> None:
+    run = await stage.run((await stage.accepted()).run_id)
+    said = await send_message(stage.database, stage.acting(), run, MessageDraft("Go on.", "k"))
+    await cancelled(stage, run.spec.run_id)
+    with pytest.raises(Conflict) as message:
+        await send_message(stage.database, stage.acting(), run, MessageDraft("Wait."))
+    with pytest.raises(Conflict) as pause:
+        await mark(stage.database, stage.acting(), await stage.run(run.spec.run_id), "run.pause")
+    assert (message.value.code, pause.value.code) == ("run_cancelled", "run_cancelled")
+    repeated = await send_message(stage.database, stage.acting(), run, MessageDraft("Go on.", "k"))
+    assert (repeated.message_id, repeated.replayed) == (said.message_id, True)
+    assert await stage.rows("run_words", "text") == [("Go on.",)]
+    assert await stage.audited("run.pause") == []
 
 
 async def test_a_cancellation_is_kept_for_the_sweeper_where_temporal_does_not_answer(stage: Stage) -> None:

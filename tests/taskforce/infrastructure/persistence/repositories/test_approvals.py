@@ -3,13 +3,15 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from itertools import cycle, product
 
 from taskforce.core.domain.approvals.approval import Approval, ApprovalStatus, Channel, Decision, Verdict
-from taskforce.core.domain.approvals.records import Approver, HistoryEntry, Matches, Request
-from taskforce.core.domain.approvals.terms import Terms
+from taskforce.core.domain.approvals.records import Approver, HistoryEntry, Matches, Request, RequestFilter
+from taskforce.core.domain.approvals.terms import Deciders, Terms
 from taskforce.core.domain.ids import new_id
 from taskforce.core.domain.paging import Page
 from taskforce.infrastructure.persistence.database import Database
+from taskforce.infrastructure.persistence.tenant_records import TenantRecords
 from tests.fixtures.plans import watched
 from tests.taskforce.infrastructure.persistence.factories import NASTY, NOW, SECOND, STORED, queued, request
 
@@ -162,3 +164,70 @@ async def test_requests_are_counted_by_their_definition_by_an_index(database: Da
     assert found == {"often": Matches(100, NOW + 297 * SECOND), "once": Matches(1, NOW), "never": Matches()}
     assert plan.indexes == {"approvals_of_definition"}
     assert not plan.read_whole
+
+
+async def test_a_person_finds_the_requests_that_concern_them_whatever_becomes_of_these(
+    database: Database, tenant: str
+) -> None:
+    """Compared with a look at every request, for people with roles, names and delegations, and after each change."""
+    run = await queued(database, tenant)
+    statuses = (ApprovalStatus.PENDING, ApprovalStatus.APPROVED, ApprovalStatus.EXPIRED)
+    asked: list[Request] = []
+    for number in range(24):
+        who = Deciders(("admin", "boss")[: number % 3], ("bob", "carol")[: number % 2 + number // 20])
+        opened_at = NOW + (number // 3) * SECOND
+        approval = Approval(new_id(), f"user-{number % 4}", Terms(), opened_at, deciders=who)
+        asked.append(request(run.run_id, approval=approval, request_type="data_export" if number % 5 else "tool_call"))
+    boss = Approver("user-1", frozenset({"boss"}))
+    everybody = [
+        boss,
+        Approver("bob", frozenset()),
+        Approver("user-2", frozenset({"viewer"}), stands_for=(boss, Approver("carol", frozenset()))),
+        Approver("nobody", frozenset({"{boss}", "requester:user-1", "\x00\ud800"})),
+        Approver("1", frozenset({"admin"}), stands_for=(Approver("user-3", frozenset()),)),
+    ]
+    filters = [
+        RequestFilter(*chosen)
+        for chosen in product((None, *statuses), (None, "tool_call"), (None, "user-1"), (None, run.run_id, new_id()))
+    ]
+
+    def concerns(one: Request, person: Approver) -> bool:
+        who = one.approval.who
+        grounds = (person, *person.stands_for)
+        decides = any(each.user_id in who.people or each.roles & set(who.roles) for each in grounds)
+        return decides or one.approval.requester_id == person.user_id
+
+    async def compare() -> None:
+        async with database.tenant(tenant) as records:
+            everything = await records.requests.page(RequestFilter(), Page(100))
+            assert len(everything) == len(asked)
+            for person, which in product(everybody, filters):
+                expected = [one for one in everything if concerns(one, person) and _matches(one, which)]
+                assert await _pages(records, which, person) == [one.approval.request_id for one in expected]
+
+    async with database.tenant(tenant) as records:
+        for one in asked:
+            await records.requests.add(one)
+    await compare()
+    async with database.tenant(tenant) as records:
+        for one, status in zip(asked[:12], cycle(statuses[1:]), strict=False):
+            await records.requests.close(one.approval.request_id, status, "", NOW)
+        for one in asked[12:18]:
+            who = Deciders(("boss",), ("user-3", "bob"))
+            await records.requests.save(replace(one, approval=replace(one.approval, deciders=who)))
+    await compare()
+
+
+def _matches(one: Request, which: RequestFilter) -> bool:
+    said = {"status": one.status, "request_type": one.request_type, "run_id": one.run_id}
+    said["requester_id"] = one.approval.requester_id
+    return all(getattr(which, name) in {None, value} for name, value in said.items())
+
+
+async def _pages(records: TenantRecords, which: RequestFilter, person: Approver) -> list[str]:
+    found: list[str] = []
+    before = None
+    while page := await records.requests.page(which, Page(5, before), person):
+        found += [one.approval.request_id for one in page]
+        before = (page[-1].approval.opened_at, page[-1].approval.request_id)
+    return found

@@ -14,7 +14,7 @@ from taskforce.core.domain.runs.run import RunStatus
 from taskforce.infrastructure.config.settings import driver_arguments
 from taskforce.infrastructure.persistence.database import Database
 from taskforce.infrastructure.persistence.repository import table
-from tests.fixtures.lists import LISTS, MIDDLE, PAGE
+from tests.fixtures.lists import LISTS, LISTS_OF_A_PERSON, MIDDLE, PAGE, ListRoute
 from tests.fixtures.plans import watched
 from tests.fixtures.stack import DatabaseUrls
 from tests.taskforce.infrastructure.persistence.factories import NOW
@@ -50,11 +50,14 @@ async def catalog(postgres: DatabaseUrls) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize(
+    "route",
+    [*LISTS.values(), *LISTS_OF_A_PERSON.values()],
+    ids=[*LISTS, *(f"{path} of a person" for path in LISTS_OF_A_PERSON)],
+)
 async def test_every_combination_of_filters_is_answered_by_an_index_of_the_tenant(
-    database: Database, catalog: asyncpg.Connection, long_lists: str, path: str
+    database: Database, catalog: asyncpg.Connection, long_lists: str, route: ListRoute
 ) -> None:
-    route = LISTS[path]
     leading = {row["index"] for row in await catalog.fetch(_LEADING)}
     middle = (MIDDLE, "00000000-0000-7000-8000-000000000000")
     for chosen in route.combinations():
