@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
         OpenedRequest,
         RefusedDecision,
     )
-    from taskforce.core.domain.approvals.approval import Decision
+    from taskforce.core.domain.approvals.approval import NOT_NEEDED, Decision
     from taskforce.core.domain.approvals.terms import ActionKind, Deciders, Terms, TimedAction
     from taskforce.core.domain.approvals.update_shapes import require_author, require_deciders, require_hashes
     from taskforce.core.domain.errors import DomainError
@@ -43,6 +43,8 @@ def cancellation_text(start: ApprovalInput, said: str | None) -> str:
         start: The workflow's input.
         said: The reason that was sent with the cancellation, if any.
     """
+    if start.run_id and said == NOT_NEEDED:
+        return NOT_NEEDED
     # A run's cancellation reaches its requests without a reason, and looks like an operator's.
     why = "the run or the request was cancelled" if start.run_id else "an operator cancelled the request"
     return f"{why}: {said}" if said else why

@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from models.messages.budgets import BudgetWait, ExceededBudget
     from models.messages.frame import RunRef
     from models.messages.runs import RunPlan
+    from taskforce.core.domain.approvals.approval import NOT_NEEDED
     from taskforce.core.domain.ids import effect_id
 
 BUDGET = "a higher budget"
@@ -110,6 +111,8 @@ def _refused(message: str) -> ApplicationError:
 
 async def _outcomes(*tasks: asyncio.Task[Any]) -> list[Any]:
     """Cancels what is not over, and returns what came of each: neither may outlive the wait."""
+    # A request of a run that is cancelled says so by itself.
+    why = None if workflow.cancellation_reason() is not None else NOT_NEEDED
     for task in tasks:
-        task.cancel()
+        task.cancel(why)
     return await asyncio.gather(*tasks, return_exceptions=True)

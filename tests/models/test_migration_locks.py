@@ -20,7 +20,7 @@ from taskforce.core.domain.errors import Unavailable
 from taskforce.infrastructure.config.settings import driver_arguments, normalise_database_url
 from tests.fixtures import stack as stacks
 
-BEFORE_COLUMN, BEFORE_QUEUE, BEFORE_DROP, BEFORE_INDEX = "0020", "0029", "0030", "0031"
+BEFORE_COLUMN, BEFORE_QUEUE, BEFORE_DROP, BEFORE_INDEX, BEFORE_READERS = "0020", "0029", "0030", "0031", "0039"
 BRIEF = Patience(lock_seconds=0.2, build_seconds=0.2, tries=2, pause_seconds=0.05)
 VALIDITY = """
 SELECT c.relname::text AS name, i.indisvalid AS valid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
@@ -205,6 +205,45 @@ async def test_logs_are_appended_to_and_sealed_while_the_queue_of_unsealed_event
             assert not migration.done()
         await migration
         assert (await queued(acme), await queued(globex)) == (["3", "4"], ["2", "3", "4"])
+
+
+ASK = """
+INSERT INTO approvals (tenant_id, request_id, step, call, request_type, resource_type, resource_id, requester_id,
+                       title, payload, content_hash, terms, status, opened_at, description, current_hash, for_run,
+                       roles, people, acted)
+SELECT current_setting('app.tenant_id'), gen_random_uuid(), 0, 0, 'agent_publish', 'agent', 'a', 'ada', 't', '{}', 'h',
+       '{}', status, now(), '', 'h', false, '{}', '{}', 0
+FROM unnest(ARRAY['pending', 'approved']) status
+"""
+HOLDS = "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))"
+READERS = "SELECT reader, status FROM approval_readers ORDER BY status"
+
+
+async def held_up(watcher: asyncpg.Connection, holder: asyncpg.Connection, migration: "asyncio.Task[None]") -> None:
+    """Waits until a migration waits for a session, or has ended."""
+    async with asyncio.timeout(60):
+        while not migration.done() and not await watcher.fetchval(HOLDS, holder.get_server_pid()):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_requests_are_closed_and_erased_while_the_index_of_their_readers_is_filled(in_use: str) -> None:
+    await upgraded(in_use, BEFORE_READERS)
+    async with log_of(in_use, "acme") as acme, log_of(in_use, "globex") as globex:
+        for session in (acme, globex):
+            await session.execute(ASK)
+        async with globex.transaction():
+            async with acme.transaction():
+                await acme.execute("SELECT FROM approvals WHERE status = 'pending' FOR UPDATE")
+                migration = asyncio.create_task(runner.upgrade(in_use, Patience(build_seconds=60, tries=1)))
+                await held_up(globex, acme, migration)
+                # The trigger is there, and what it takes out is not in yet.
+                await globex.execute("DELETE FROM approvals WHERE status = 'approved'")
+                await acme.execute("UPDATE approvals SET status = 'rejected' WHERE status = 'pending'")
+            await held_up(acme, globex, migration)
+        await migration
+        assert [tuple(row) for row in await globex.fetch(READERS)] == [("requester:ada", "pending")]
+        statuses = ["approved", "rejected"]
+        assert [tuple(row) for row in await acme.fetch(READERS)] == [("requester:ada", status) for status in statuses]
 
 
 async def test_processes_that_start_at_once_migrate_one_after_the_other(in_use: str) -> None:

@@ -184,7 +184,7 @@ FROM generate_series(1, 2) n
 
 async def test_requests_of_before_are_found_by_those_whom_they_concern(empty: str) -> None:
     def before(connection: sa.Connection) -> None:
-        command.upgrade(config(connection), "0039")
+        command.upgrade(config(connection), "0040")
         for tenant in ("acme", "globex"):
             for statement in (*LOG_OF_BEFORE.format(tenant).split(";")[:2], REQUESTS.format(tenant=tenant)):
                 connection.execute(sa.text(statement))

@@ -88,7 +88,7 @@ async def test_an_administrator_who_raises_the_budget_lets_it_go_on(missions: Mi
     run = await missions.ended(run_id)
     assert (run.status, run.answer) == (RunStatus.COMPLETED, "Done.")
     request = await missions.request(str(asked.data["request_id"]))
-    assert request.status.value == "withdrawn"
+    assert (request.status.value, request.reason) == ("withdrawn", "there is room without it")
 
 
 async def test_a_budget_that_stops_asks_nobody(missions: Missions, scripted: ScriptedLLM) -> None:
@@ -103,7 +103,8 @@ async def test_a_run_that_waits_for_a_budget_can_be_cancelled(missions: Missions
     asked = await missions.event(run_id, "approval.requested")
     await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
     assert (await missions.ended(run_id)).status is RunStatus.CANCELLED
-    assert (await missions.request(str(asked.data["request_id"]))).status.value == "withdrawn"
+    request = await missions.request(str(asked.data["request_id"]))
+    assert (request.status.value, request.reason) == ("withdrawn", "the run or the request was cancelled")
 
 
 @pytest.mark.parametrize("on_exceed", OnExceed)

@@ -71,8 +71,9 @@ CREATE TRIGGER keep_readers AFTER INSERT OR DELETE OR UPDATE OF status, roles, p
 FOR EACH ROW EXECUTE FUNCTION public.keep_approval_readers()
 """
 
-# Tenant by tenant, for row-level security is forced on the owner too; each is committed. A request that is open may
-# change meanwhile, so it is locked: what changes it waits, and its trigger comes after. A closed one is only erased.
+# Tenant by tenant, for row-level security is forced on the owner too; each step is committed. Requests are locked
+# before they are put in: who changes or erases one waits, and its trigger comes after; what is being erased is waited
+# for. Open ones come by themselves, for people decide them; a closed one is only erased.
 FILL = f"""
 DO $$
 DECLARE
@@ -86,14 +87,13 @@ BEGIN
         WITH q AS (SELECT a.* FROM public.approvals a WHERE a.tenant_id = tenant AND a.status = 'pending' FOR SHARE)
         INSERT INTO public.approval_readers ({COLUMNS})
             SELECT k.* FROM q, LATERAL ({_readers("q")}) k ON CONFLICT DO NOTHING;
-        INSERT INTO public.approval_readers ({COLUMNS})
-            SELECT k.* FROM public.approvals q, LATERAL ({_readers("q")}) k
-            WHERE q.tenant_id = tenant AND q.status <> 'pending' ON CONFLICT DO NOTHING;
         COMMIT;
         PERFORM set_config('app.tenant_id', tenant, true);
-        DELETE FROM public.approval_readers k WHERE k.tenant_id = tenant AND NOT EXISTS (
-            SELECT FROM public.approvals a WHERE a.tenant_id = tenant AND a.request_id = k.request_id
-        );
+        WITH q AS (
+            SELECT a.* FROM public.approvals a WHERE a.tenant_id = tenant AND a.status <> 'pending' FOR KEY SHARE
+        )
+        INSERT INTO public.approval_readers ({COLUMNS})
+            SELECT k.* FROM q, LATERAL ({_readers("q")}) k ON CONFLICT DO NOTHING;
         COMMIT;
     END LOOP;
 END

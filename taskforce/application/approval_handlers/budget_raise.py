@@ -20,7 +20,7 @@ from taskforce.core.domain.ids import is_id, missing
 from taskforce.core.domain.json_limits import Json
 from taskforce.core.domain.metering.budgets import EACH, MAX_SCOPE_ID, LedgerKey, Owner
 from taskforce.core.domain.metering.money import parse_amount, plain, total
-from taskforce.core.domain.runs.run import HARD_LIMITS
+from taskforce.core.domain.runs.run import HARD_LIMITS, Run
 from taskforce.core.domain.time_zones import parse_time_zone
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.store import Records, Store
@@ -130,11 +130,7 @@ class BudgetRaiseHandler(DefaultHandler):
         if _BUDGET in request.payload:
             return await _raise_ledger(records, request, now)
         raise_ = raise_of(request.payload)
-        run = await records.runs.locked(raise_.run_id)
-        if run is None:
-            raise missing("run")
-        run.require_open()
-        run.require_not_cancelled()
+        run = await _going_on(records, raise_.run_id)
         before = run.spec.limits
         limits = before.raised(raise_.limits)
         if limits == before:
@@ -236,8 +232,26 @@ async def _goes_on(records: Records, run_id: str | None) -> bool:
     return run_id is None or (run is not None and run.goes_on)
 
 
+async def _going_on(records: Records, run_id: str) -> Run:
+    """Reads a run and locks its row; requires that the run goes on, for a cancelled one may use no more.
+
+    Raises:
+        Missing: `run_not_found`.
+        Conflict: `run_finished` or `run_cancelled`.
+    """
+    run = await records.runs.locked(run_id)
+    if run is None:
+        raise missing("run")
+    run.require_open()
+    run.require_not_cancelled()
+    return run
+
+
 async def _raise_ledger(records: Records, request: Request, now: datetime) -> str:
     wanted = ledger_raise_of(request.payload)
+    if wanted.run_id is not None:
+        # Before the ledger, as calls lock them that are reserved.
+        await _going_on(records, wanted.run_id)
     budget = await records.budgets.get(wanted.key.budget_id)
     raised = await records.budgets.raise_ledger(wanted.key, wanted.amount)
     if budget is None or raised is None:

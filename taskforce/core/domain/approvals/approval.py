@@ -14,6 +14,8 @@ from taskforce.core.domain.errors import Conflict, Invalid
 from taskforce.core.domain.ids import is_id
 
 MAX_COMMENT = 2_000
+NOT_NEEDED = "there is room without it"
+"""The reason of a raise that a run takes back, as its budget has room again."""
 
 
 class ApprovalStatus(StrEnum):

@@ -224,3 +224,19 @@ async def test_a_budget_removed_meanwhile_is_not_raised(stage: Stage) -> None:
     async with stage.database.tenant(stage.tenant_id) as records:
         await records.budgets.remove(budget.budget_id)
     assert (await carried_out(stage, request_id)).kind == "not_carried_out"
+
+
+async def test_no_budget_is_raised_for_a_run_that_is_cancelled_or_ended(stage: Stage) -> None:
+    """Its cancellation may be promised after the approval, before the request to its workflows arrives."""
+    budget = await with_budget(stage)
+    for expected in ("run_cancelled", "run_finished"):
+        run_id = (await stage.accepted()).run_id
+        request_id = await asked(stage, budget_id=budget.budget_id, amount="50", run_id=run_id)
+        await approved(stage, request_id, "ada")
+        if expected == "run_finished":
+            await end(stage, run_id)
+        else:
+            async with stage.database.tenant(stage.tenant_id) as records:
+                await records.runs.cancel(run_id, stage.now)
+        assert (await carried_out(stage, request_id)).data == {"code": expected}
+    assert await stage.rows("budget_ledgers", "raised_by::text") == []
