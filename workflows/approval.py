@@ -71,6 +71,9 @@ CANCEL_INTERRUPTS = "cancel-interrupts-handlers"
 """2026-12: a cancellation interrupts handlers; before, it waited for a decision whose activity was retried."""
 AUDITS_UNREADABLE = "unreadable-signals-audited"
 """2026-12: an undecodable signal is audited; before, it was dropped."""
+CLOSED_IN_ORDER = "requests-closed-in-order"
+"""2026-12: a request is closed by an activity that is history before it is a row. Before, it could be closed by a task
+that failed because more news had arrived, and that decided otherwise when it was repeated with them."""
 ACT_AGAIN = timedelta(minutes=1)
 CARRY_TIME = timedelta(hours=24)
 _ENDED = DecisionOutcome(
@@ -182,6 +185,7 @@ class ApprovalWorkflow:
                 changed = self._changed(change, now)
                 with self._interruptible():
                     await self._keep("record_change", change_record(self._start, change, now))
+                    stop_if_cancelled()
             except (DomainError, FailureError) as error:
                 return self._refusal(error)
             self._approval = changed
@@ -313,6 +317,8 @@ class ApprovalWorkflow:
                 # again.
                 self._unsure.add(said.approver_id)
             raise
+        # With the cancellation, which came meanwhile, the request ends as withdrawn: it was not decided.
+        stop_if_cancelled()
         self._approval = decided
         self._describe()
 
@@ -408,7 +414,10 @@ class ApprovalWorkflow:
         end = CloseRequest.model_validate(
             {"tenant_id": asked.tenant_id, "request_id": asked.request_id, "status": status.value, "reason": reason}
         )
-        await run_local("close_request", end)
+        if workflow.patched(CLOSED_IN_ORDER):
+            await run_regular("close_request", end)
+        else:
+            await run_local("close_request", end)
         workflow.upsert_search_attributes([APPROVAL_STATUS.value_set(status.value), STATUS.value_set(status.value)])
         workflow.set_current_details(f"**{escaped(self._subject.title)}** was {status.value}. {escaped(reason)}")
         return ApprovalOutcome(status=end.status)

@@ -149,6 +149,18 @@ async def withdrawn_while_deciding(stage: Stage) -> str:
     return run_id
 
 
+@scene(approval="closed_in_order")
+async def closed_in_order(stage: Stage) -> str:
+    """The run is cancelled while a decision is recorded: what comes first is history before the request is closed."""
+    run_id, request_id = await stage.asks_to_pay()
+    deciding = asyncio.create_task(stage.decide(request_id, "bob", "approve"))
+    await stage.begins(approval_workflow_id(stage.missions.tenant_id, request_id), "record_decision")
+    await stage.missions.workflow_client.runs.cancel(stage.missions.tenant_id, run_id)
+    await stage.missions.ended(run_id)
+    await deciding
+    return run_id
+
+
 @scene(approval="signals_refused")
 async def signals_refused(stage: Stage) -> str:
     run_id, request_id = await stage.asks_to_pay(signal_channel=False)

@@ -250,6 +250,25 @@ async def test_a_decision_that_comes_before_the_request_reaches_the_workflow_is_
     )
 
 
+async def test_an_approver_is_answered_what_becomes_of_the_request_also_where_its_run_is_cancelled_meanwhile(
+    missions: Missions, scripted: ScriptedLLM
+) -> None:
+    await missions.person("bob", "admin")
+
+    async def cancelled(run_id: str, moment: float) -> None:
+        await asyncio.sleep(moment)
+        await missions.workflow_client.runs.cancel(missions.tenant_id, run_id)
+
+    for moment in (0, 0.02, 0.04, 0.06, 0.1):
+        run_id, request_id = await asked(missions, scripted)
+        answer, _ = await asyncio.gather(
+            missions.workflow_client.approvals.decide(missions.tenant_id, request_id, yes()), cancelled(run_id, moment)
+        )
+        assert (await missions.ended(run_id)).status is RunStatus.CANCELLED
+        status = (await missions.closed(request_id)).status
+        assert (answer.code or answer.status) == ("approved" if status is ApprovalStatus.APPROVED else "request_closed")
+
+
 async def decided(missions: Missions, request_id: str) -> list[AuditRecord]:
     async with missions.database.tenant(missions.tenant_id) as records:
         found = await records.audit.page(AuditFilter(action="approval.decide"), Page(limit=100))
