@@ -12,9 +12,10 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import FixedSizeSlotSupplier, Interceptor, UnsandboxedWorkflowRunner, Worker, WorkerTuner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.activity_slots import ActivitySlots
 from activities.approvals import ApprovalActivities
 from activities.errors import FailureInterceptor
 from activities.heartbeats import HeartbeatInterceptor
@@ -25,7 +26,7 @@ from activities.runs.lifecycle import RunActivities
 from activities.runs.model import ModelActivities
 from activities.runs.tools import ToolActivities
 from activities.tenant_deletion import DeletionActivities
-from activities.tenant_shares import CallLimits, TenantShares
+from activities.tenant_shares import WORKFLOW_TASKS, CallLimits, TenantShares
 from activities.tracing import ActivitySpans
 from activities.webhooks import WebhookActivities
 from activities.work import WorkInterceptor
@@ -82,6 +83,7 @@ from workflows.usage_rollup import UsageRollup
 from workflows.webhook_delivery import WebhookDelivery
 
 SERVICE = "taskforce-worker"
+LOCAL_ACTIVITIES = 200
 DRAIN = timedelta(seconds=20)
 COLLECT_AFTER = (5_000, 20, 50)
 STICKY = timedelta(seconds=3)
@@ -187,10 +189,14 @@ def build_worker(
     Returns:
         The worker, not yet running.
     """
+    slots = ActivitySlots(parts.limits.slots)
     chosen: dict[str, Any] = {
-        "max_concurrent_activities": parts.limits.slots,
-        "max_concurrent_local_activities": 200,
-        "max_concurrent_workflow_tasks": 100,
+        "tuner": WorkerTuner.create_composite(
+            workflow_supplier=FixedSizeSlotSupplier(WORKFLOW_TASKS),
+            activity_supplier=slots,
+            local_activity_supplier=FixedSizeSlotSupplier(LOCAL_ACTIVITIES),
+            nexus_supplier=FixedSizeSlotSupplier(1),
+        ),
         # A cancellation reaches an activity with a heartbeat, and by default the SDK throttles heartbeats.
         "max_heartbeat_throttle_interval": timedelta(seconds=1),
         "graceful_shutdown_timeout": DRAIN,
@@ -207,7 +213,7 @@ def build_worker(
         activities=build_activities(
             parts, cases or use_cases(parts.foundation), WorkflowClient(client, task_queue, tracer=parts.tracer)
         ),
-        interceptors=_interceptors(parts),
+        interceptors=[slots, *_interceptors(parts)],
         **chosen,
     )
 

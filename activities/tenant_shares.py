@@ -17,8 +17,10 @@ from taskforce.core.domain.errors import Limited, Unavailable
 
 MODEL_CALLS = 600
 TOOL_CALLS = 600
-QUICK_CALLS = 100
-"""As many as workflow tasks at a time, each of which waits for its local activities: a tenant alone gets a third."""
+WORKFLOW_TASKS = 30
+"""Workflow tasks that a worker performs at a time: more of them go on together, and each takes longer."""
+QUICK_CALLS = WORKFLOW_TASKS
+"""Each waits within its workflow task: so a tenant alone gets a third of these, too."""
 ADMITTED_FOR_EACH = 2.5
 SHORT_ACTIVITIES = 200
 """Slots besides, for all activities that take milliseconds."""

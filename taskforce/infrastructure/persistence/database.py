@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import sqlalchemy as sa
 
+from taskforce.core.domain.access.fair_shares import FairShares
 from taskforce.core.domain.audit.content import ContentRules
 from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.core.domain.identity.api_keys import ApiKey
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
 GOODBYE_SECONDS = 2
+_TIMES = 4
+"""A tenant alone gets four fifths of the connections: transactions are short, and others find one free."""
+_PLATFORMS = ""
+"""The holder of the platform's transactions, which are no tenant's."""
 _UNNOTICED = "A statement failed and went unnoticed; the transaction was rolled back."
 _BEGIN = "BEGIN"
 _PLATFORM = "set_config('app.platform', 'on', true)"
@@ -93,6 +98,7 @@ class Database:
         self._contents = contents or ContentRules()
         self._pool: asyncpg.Pool[Row] | None = None
         self._closed = False
+        self._turns = FairShares(pool_size, _busy, _TIMES)
 
     async def close(self) -> None:
         """Closes every connection; later transactions fail."""
@@ -110,7 +116,7 @@ class Database:
         Raises:
             Unavailable: `database_role_unsafe`, `database_schema_missing`, `statements_lost` or `database_unavailable`.
         """
-        async with self._transaction(_BEGIN) as connection:
+        async with self._transaction(_PLATFORMS, _BEGIN) as connection:
             role = await connection.one(_ROLE)
             # Row-level security does not apply to these roles, so one forgotten condition would show another tenant's
             # rows.
@@ -143,7 +149,7 @@ class Database:
         Raises:
             Unavailable: `database_unavailable`.
         """
-        async with self._transaction(_BEGIN) as connection:
+        async with self._transaction(_PLATFORMS, _BEGIN) as connection:
             await connection.value(_ALIVE)
 
     @asynccontextmanager
@@ -156,7 +162,7 @@ class Database:
         Raises:
             Unavailable: `database_unavailable` when PostgreSQL does not answer.
         """
-        async with self._transaction(f"BEGIN; SELECT {_tenant(tenant_id)}") as connection:
+        async with self._transaction(tenant_id, f"BEGIN; SELECT {_tenant(tenant_id)}") as connection:
             records = self._records(connection, tenant_id)
             yield records
         self._observer.observed(tenant_id, records.facts)
@@ -174,13 +180,13 @@ class Database:
             TypeError: The block writes.
             Unavailable: `database_unavailable` when PostgreSQL does not answer.
         """
-        async with _telling(), self._connection() as driver:
+        async with _telling(), self._connection(tenant_id) as driver:
             yield self._records(ReadingConnection(driver, tenant_id, self._tracer), tenant_id)
 
     @asynccontextmanager
     async def counting(self, tenant_id: str) -> AsyncIterator[TenantRecords]:
         """Opens a transaction as `tenant` does, for losable counts: the commit does not wait for the disk."""
-        async with self._transaction(f"BEGIN; SELECT {_tenant(tenant_id)}, {_COUNTING}") as connection:
+        async with self._transaction(tenant_id, f"BEGIN; SELECT {_tenant(tenant_id)}, {_COUNTING}") as connection:
             records = self._records(connection, tenant_id)
             yield records
         self._observer.observed(tenant_id, records.facts)
@@ -234,7 +240,9 @@ class Database:
     async def with_key(self, key_hash: str) -> AsyncIterator[tuple[ApiKey, TenantRecords] | None]:
         """Finds an API key, and opens its tenant's repositories as `counting` does; fulfils `Platform`."""
         # No tenant yet: the query that finds the key enters the key's.
-        async with self._transaction(f"BEGIN; SELECT {_PLATFORM}, {_tenant('')}, {_COUNTING}") as connection:
+        async with self._transaction(
+            _PLATFORMS, f"BEGIN; SELECT {_PLATFORM}, {_tenant('')}, {_COUNTING}"
+        ) as connection:
             key = await PlatformRecords(connection).find_key(key_hash)
             yield None if key is None else (key, self._records(connection, key.tenant_id))
 
@@ -270,12 +278,12 @@ class Database:
 
     @asynccontextmanager
     async def _platform(self, tenant_id: str) -> AsyncIterator[PlatformRecords]:
-        async with self._transaction(f"BEGIN; SELECT {_PLATFORM}, {_tenant(tenant_id)}") as connection:
+        async with self._transaction(_PLATFORMS, f"BEGIN; SELECT {_PLATFORM}, {_tenant(tenant_id)}") as connection:
             yield PlatformRecords(connection)
 
     @asynccontextmanager
-    async def _transaction(self, begin: str) -> AsyncIterator[Connection]:
-        async with _telling(), self._connection() as driver:
+    async def _transaction(self, holder: str, begin: str) -> AsyncIterator[Connection]:
+        async with _telling(), self._connection(holder) as driver:
             try:
                 with self._span(BEGIN):
                     await driver.execute(begin)
@@ -293,16 +301,18 @@ class Database:
         return self._tracer.span(start) if self._tracer.recording else NO_SPAN
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator["PoolConnectionProxy[Row]"]:
+    async def _connection(self, holder: str) -> AsyncIterator["PoolConnectionProxy[Row]"]:
         pool = await self._opened()
-        # Its TimeoutError is an OSError, which `_telling` makes `database_unavailable`.
-        async with asyncio.timeout(self._patience):
-            driver = await pool.acquire()
-        try:
-            yield driver
-        finally:
-            # Bounded: a silent server must not hold up whoever gives the connection back.
-            await pool.release(driver, timeout=GOODBYE_SECONDS)
+        # Its queue knows no tenants: a thousand that wait for one would stand before the first of another.
+        async with self._turns.awaited(holder, self._patience):
+            # Its TimeoutError is an OSError, which `_telling` makes `database_unavailable`.
+            async with asyncio.timeout(self._patience):
+                driver = await pool.acquire()
+            try:
+                yield driver
+            finally:
+                # Bounded: a silent server must not hold up whoever gives the connection back.
+                await pool.release(driver, timeout=GOODBYE_SECONDS)
 
     async def _opened(self) -> "asyncpg.Pool[Row]":
         if self._closed:
@@ -334,6 +344,10 @@ async def _own_connection(where: Mapping[str, Any]) -> "AsyncIterator[asyncpg.Co
         yield connection
     finally:
         await connection.close(timeout=GOODBYE_SECONDS)
+
+
+def _busy() -> Unavailable:
+    return Unavailable("database_unavailable", "All connections to PostgreSQL that a tenant may have are in use.")
 
 
 @asynccontextmanager

@@ -1,8 +1,9 @@
 """Fair shares of a bounded number of places, so that no holder keeps the others from theirs.
 
 The rule is the dynamic threshold of shared buffers (Choudhury and Hahne, 1998): a holder gets another place while it
-holds fewer than half as many as are free. Alone it gets a third of all, of two each a quarter, and some are always free
-for whoever comes next. Unlike fixed quotas it needs to know neither the holders nor their number.
+holds fewer than so many times what is free. With a half, alone it gets a third of all, of two each a quarter; with four
+times, alone four fifths. Some are always free for whoever comes next. Unlike fixed quotas it needs to know neither the
+holders nor their number.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
-from taskforce.core.domain.errors import Limited
+from taskforce.core.domain.errors import DomainError, Limited
 
 TENANT_BUSY: Final = "tenant_busy"
 """Code of the error for work whose tenant has its share of a process in use."""
@@ -27,13 +28,16 @@ class FairShares:
     Args:
         places: The number of places.
         busy: Makes the error for a holder that has its share in use.
+        times: How many times what is free a holder may have: a half for what may hang, and more for what is given back
+            soon.
 
     Attributes:
         places: The number of places.
     """
 
-    def __init__(self, places: int, busy: Callable[[], Limited]) -> None:
+    def __init__(self, places: int, busy: Callable[[], DomainError], times: float = 0.5) -> None:
         self.places = places
+        self._times = times
         self._busy = busy
         self._held: Counter[str] = Counter()
         self._taken = 0
@@ -52,7 +56,7 @@ class FairShares:
         """Takes a place, to be given back by `release`.
 
         Raises:
-            Limited: The holder has its share in use.
+            DomainError: The holder has its share in use.
         """
         if not self._has_room(holder):
             raise self._busy()
@@ -72,7 +76,7 @@ class FairShares:
         """Holds a place until the block ends.
 
         Raises:
-            Limited: The holder has its share in use.
+            DomainError: The holder has its share in use.
         """
         self.take(holder)
         try:
@@ -89,7 +93,7 @@ class FairShares:
             seconds: The longest wait.
 
         Raises:
-            Limited: The holder had its share in use all that time.
+            DomainError: The holder had its share in use all that time.
         """
         await self.wait(holder, seconds)
         try:
@@ -105,7 +109,7 @@ class FairShares:
             seconds: The longest wait.
 
         Raises:
-            Limited: The holder had its share in use all that time.
+            DomainError: The holder had its share in use all that time.
         """
         if holder not in self._waiting and self._has_room(holder):
             self._hold(holder)
@@ -128,7 +132,7 @@ class FairShares:
             raise
 
     def _has_room(self, holder: str) -> bool:
-        return self._held[holder] * 2 < self.places - self._taken
+        return self._held[holder] < self._times * (self.places - self._taken)
 
     def _hold(self, holder: str) -> None:
         self._taken += 1

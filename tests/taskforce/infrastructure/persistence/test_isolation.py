@@ -183,7 +183,7 @@ async def test_what_is_written_once_stays(database: Database, tenant: str, table
 
 
 async def leftover(door: Database) -> str:
-    async with door._transaction("BEGIN") as connection:
+    async with door._transaction("", "BEGIN") as connection:
         return str(await connection.value(SETTING) or "")
 
 
