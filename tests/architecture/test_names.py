@@ -32,8 +32,9 @@ GERUNDS = {
 """Words in -ing that are nouns of the field, each with why."""
 
 
-TERMS = {"service_levels", "service_statistics"}
-"""Terms of the field that hold such a word: what is promised to whoever calls, and what it is measured by."""
+TERMS = {"service_levels", "service_statistics", "file_state_manager"}
+"""Terms of the field that hold such a word: what is promised to whoever calls, and what it is measured by; and a module
+that the guide imports."""
 
 
 def drawers(paths: Iterable[str]) -> list[str]:

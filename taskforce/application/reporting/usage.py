@@ -1,6 +1,6 @@
 """Usage tracking for programs that embed the library: records in memory, and their sums (guide 6.1, 11.4).
 
-The service keeps its records in its database; see `taskforce/application/runs/model_step.py`.
+The service keeps its records in its database; see `taskforce/application/runs/model_replies.py`.
 """
 
 from collections import deque

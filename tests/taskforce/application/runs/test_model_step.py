@@ -201,7 +201,7 @@ async def test_what_a_reply_cost_is_recorded_though_the_reply_cannot_be_stored(
     async def fails(*_: object, **__: object) -> ModelStepResult:
         raise Unavailable("database_unavailable", "Gone.")
 
-    monkeypatch.setattr(model_step, "_store_reply", fails)
+    monkeypatch.setattr(model_step._replies, "_store_reply", fails)
     with pytest.raises(Unavailable):
         await model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1))
     assert await stage.rows("usage_records", "input_tokens, error_code") == [(20, "reply_not_stored")]
@@ -211,7 +211,7 @@ async def test_what_a_reply_cost_is_recorded_though_the_reply_cannot_be_stored(
 async def test_a_cancellation_after_the_reply_loses_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = (await stage.accepted()).run_id
     model_step = stage.model_step(Prepared())
-    store = model_step._store_reply
+    store = model_step._replies._store_reply
 
     async def cancelled_meanwhile(
         spec: RunSpec, turn: ModelStepInput, heard: Sequence[Entry], reply: ModelReply, *, held: Reservation
@@ -219,7 +219,7 @@ async def test_a_cancellation_after_the_reply_loses_nothing(stage: Stage, monkey
         call.cancel()
         return await store(spec, turn, heard, reply, held=held)
 
-    monkeypatch.setattr(model_step, "_store_reply", cancelled_meanwhile)
+    monkeypatch.setattr(model_step._replies, "_store_reply", cancelled_meanwhile)
     call = asyncio.create_task(model_step.run(ModelStepInput(stage.tenant_id, run_id, step=1, attempt=1)))
     with pytest.raises(asyncio.CancelledError):
         await call
