@@ -1,7 +1,7 @@
 """The workflow of a request for approval."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -72,8 +72,8 @@ CANCEL_INTERRUPTS = "cancel-interrupts-handlers"
 AUDITS_UNREADABLE = "unreadable-signals-audited"
 """2026-12: an undecodable signal is audited; before, it was dropped."""
 CLOSED_IN_ORDER = "requests-closed-in-order"
-"""2026-12: a request is closed by an activity that is history before it is a row. Before, it could be closed by a task
-that failed because more news had arrived, and that decided otherwise when it was repeated with them."""
+"""2026-12: a cancelled request is closed by an activity that is history before it is a row. Before, it could be closed
+by a task that failed because more news had arrived, and that decided otherwise when it was repeated with them."""
 ACT_AGAIN = timedelta(minutes=1)
 CARRY_TIME = timedelta(hours=24)
 _ENDED = DecisionOutcome(
@@ -123,7 +123,7 @@ class ApprovalWorkflow:
             if not is_cancelled_exception(error):
                 raise
             self._interrupt()
-            await self._close(ApprovalStatus.WITHDRAWN, cancellation_text(start, workflow.cancellation_reason()))
+            await self._close_cancelled(cancellation_text(start, workflow.cancellation_reason()))
             raise
         # Closed first: whatever the execution takes, the decision is on record.
         outcome = await self._conclude(status)
@@ -185,7 +185,6 @@ class ApprovalWorkflow:
                 changed = self._changed(change, now)
                 with self._interruptible():
                     await self._keep("record_change", change_record(self._start, change, now))
-                    stop_if_cancelled()
             except (DomainError, FailureError) as error:
                 return self._refusal(error)
             self._approval = changed
@@ -317,8 +316,6 @@ class ApprovalWorkflow:
                 # again.
                 self._unsure.add(said.approver_id)
             raise
-        # With the cancellation, which came meanwhile, the request ends as withdrawn: it was not decided.
-        stop_if_cancelled()
         self._approval = decided
         self._describe()
 
@@ -406,7 +403,23 @@ class ApprovalWorkflow:
                 closing.cancel()
             return await closing
 
-    async def _close(self, status: ApprovalStatus, why: str | None = None) -> ApprovalOutcome:
+    async def _close_cancelled(self, why: str) -> None:
+        if not workflow.patched(CLOSED_IN_ORDER):
+            await self._close(ApprovalStatus.WITHDRAWN, why)
+            return
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        # A decision that came with the cancellation counts, for its approver is told so; nothing follows from it.
+        if self._approval is not None and self._is_decided():
+            await self._close(self._approval.status(workflow.now()), close=run_regular)
+        else:
+            await self._close(ApprovalStatus.WITHDRAWN, why, close=run_regular)
+
+    async def _close(
+        self,
+        status: ApprovalStatus,
+        why: str | None = None,
+        close: Callable[[str, CloseRequest], Awaitable[None]] = run_local,
+    ) -> ApprovalOutcome:
         self._over = True
         await workflow.wait_condition(workflow.all_handlers_finished)
         asked, now = self._start, workflow.now()
@@ -414,10 +427,7 @@ class ApprovalWorkflow:
         end = CloseRequest.model_validate(
             {"tenant_id": asked.tenant_id, "request_id": asked.request_id, "status": status.value, "reason": reason}
         )
-        if workflow.patched(CLOSED_IN_ORDER):
-            await run_regular("close_request", end)
-        else:
-            await run_local("close_request", end)
+        await close("close_request", end)
         workflow.upsert_search_attributes([APPROVAL_STATUS.value_set(status.value), STATUS.value_set(status.value)])
         workflow.set_current_details(f"**{escaped(self._subject.title)}** was {status.value}. {escaped(reason)}")
         return ApprovalOutcome(status=end.status)

@@ -373,7 +373,7 @@ async def test_a_report_of_a_month_reads_by_indexes_and_by_one_statement(
         plan = (await statements.plans())[-1]
     assert len([text for text in sent if "usage_" in text]) == 1
     assert plan.read_whole == frozenset()
-    assert plan.indexes == {"usage_buckets_pkey", "usage_records_to_roll_up"}
+    assert plan.indexes == {"tenants_pkey", "usage_buckets_pkey", "usage_days_pkey", "usage_records_to_roll_up"}
 
 
 _MANY = """

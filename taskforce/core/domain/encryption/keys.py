@@ -17,7 +17,7 @@ _TEXT: Final = frozenset(range(0x20, 0x7F))
 
 
 class KeyState(StrEnum):
-    """What a key may be used for.
+    """State of a key, by which it may be used.
 
     Attributes:
         ACTIVE: It encrypts and decrypts.

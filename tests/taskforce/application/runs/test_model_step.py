@@ -238,7 +238,7 @@ async def test_a_cancellation_stays_one_though_its_cost_cannot_be_recorded(
     async def fails(*_: object, **__: object) -> None:
         raise Unavailable("database_unavailable", "Gone.")
 
-    monkeypatch.setattr(model_step, "_record_waste", fails)
+    monkeypatch.setattr(model_step._replies, "_record_waste", fails)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
