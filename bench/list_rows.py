@@ -59,6 +59,11 @@ SELECT $1::text, gen_random_uuid(), NULL, 0, 0, CASE WHEN n % 100 = 1 THEN 'data
        {SINCE} + n / 3 * interval '1 second', '', 'h', false, ARRAY['approver'], '{{}}', 0
 FROM generate_series(1, $2::integer) n
 """
+_DECISIONS = f"""
+INSERT INTO approval_decisions (tenant_id, request_id, approver_id, verdict, comment, channel, at, content_hash)
+SELECT tenant_id, request_id, '{ROBOT}', 'approve', '', 'api', opened_at, 'h' FROM approvals
+WHERE tenant_id = $1::text AND status = 'approved' AND $2::integer > 0
+"""
 _READERS = """
 INSERT INTO approval_readers (tenant_id, reader, status, opened_at, request_id, request_type, requester_id)
 SELECT tenant_id, unnest(ARRAY['requester:' || requester_id, 'role:approver']), status, opened_at, request_id,
@@ -99,6 +104,7 @@ _STATEMENTS: Mapping[str, str] = {
     "transcript": _STEPS,
     "approvals": _APPROVALS,
     "approval_readers": _READERS,
+    "approval_decisions": _DECISIONS,
     "audit_events": _EVENTS,
     "api_keys": _KEYS,
     "webhook_deliveries": _DELIVERIES,

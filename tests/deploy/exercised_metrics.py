@@ -51,7 +51,7 @@ FACTS: tuple[Fact, ...] = (
     _event("api_key.create"),
 )
 SDK = (
-    SdkValues(SdkMetric("temporal_worker_task_slots_available", "Free slots.", "gauge"), {"worker_type": "A"}, [9]),
+    SdkValues(SdkMetric("temporal_worker_task_slots_used", "Slots in use.", "gauge"), {"worker_type": "A"}, [9]),
     SdkValues(
         SdkMetric("temporal_workflow_task_schedule_to_start_latency_seconds", "Wait.", "histogram"), {}, [0.1, 0.2]
     ),

@@ -108,7 +108,8 @@ async def test_what_the_sdk_records_is_in_the_same_exposition(counting: Counting
     queue = counting.missions.workflow_client.task_queue
     assert counted(found, "temporal_workflow_task_execution_latency_seconds_count", task_queue=queue) >= 1
     assert counted(found, "temporal_request_total", operation="StartWorkflowExecution") >= 1
-    assert counted(found, "temporal_worker_task_slots_available", worker_type="ActivityWorker") > 0
+    used = ("temporal_worker_task_slots_used", "ActivityWorker")
+    assert used in {(name, dict(labels).get("worker_type")) for name, labels in found}
 
 
 async def test_what_waits_is_shown_as_long_as_it_waits(counting: CountingWorker, tenant: str) -> None:

@@ -284,7 +284,7 @@ async def test_the_platform_door_sees_tenants_and_what_is_open_only(
         assert (await connection.execute(sa.text(summed))).scalar_one() == 0
     seen = {table for table, count in counted.items() if count}
     readable = {"tenants", "runs", "run_words", "approvals", "api_keys", "tenant_deletions", "tenant_deletion_phases"}
-    looked_for = {"webhook_deliveries", "audit_unsealed", "kill_switches", "usage_records"}
+    looked_for = {"webhook_deliveries", "audit_unsealed", "kill_switches", "usage_records", "budgets", "budget_ledgers"}
     assert {"tenants", "runs", "approvals"} <= seen <= readable | looked_for
 
 
