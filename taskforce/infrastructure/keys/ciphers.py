@@ -34,7 +34,7 @@ class TenantCipher:
         self._fernet_key = derived_key(key, "taskforce/fernet/1")
 
     def encrypt(self, algorithm: Algorithm, plaintext: bytes, associated: bytes) -> bytes:
-        """Encrypts.
+        """Encrypts a text of bytes.
 
         Args:
             algorithm: The cipher.
@@ -46,7 +46,7 @@ class TenantCipher:
         return self._fernet(associated).encrypt(plaintext)
 
     def decrypt(self, algorithm: Algorithm, ciphertext: memoryview, associated: bytes) -> bytes:
-        """Decrypts.
+        """Decrypts what `encrypt` has made.
 
         Raises:
             RefusedError: It does not open.

@@ -17,7 +17,7 @@ _TEXT: Final = frozenset(range(0x20, 0x7F))
 
 
 class KeyState(StrEnum):
-    """What a key may be used for.
+    """The use that a key may be put to.
 
     Attributes:
         ACTIVE: It encrypts and decrypts.
