@@ -34,7 +34,6 @@ from api.web.scrape_server import showing_metrics
 from taskforce.application.approvals.handler import RequestHandler
 from taskforce.application.approvals.payload_schemas import schema_problems
 from taskforce.application.approvals.update_proofs import UpdateVerification
-from taskforce.application.reporting.service_statistics import StatisticsLog, storing
 from taskforce.application.webhooks.dispatch import starting
 from taskforce.core.domain.approvals.definitions import DefinitionRules
 from taskforce.core.domain.approvals.excerpt import ExcerptRules
@@ -50,7 +49,7 @@ from taskforce.core.interfaces.tracing import NO_TRACING, Tracer
 from taskforce.infrastructure.composition import (
     Foundation,
     UseCases,
-    open_database,
+    observed_database,
     proof_key,
     use_cases,
     worker_use_cases,
@@ -59,7 +58,6 @@ from taskforce.infrastructure.config.access import access_rules, deployment_prof
 from taskforce.infrastructure.config.approvals import definition_rules, excerpt_rules
 from taskforce.infrastructure.config.audit import audit_section
 from taskforce.infrastructure.config.logging import log_as_deployed
-from taskforce.infrastructure.config.metrics import process_metrics
 from taskforce.infrastructure.config.settings import Settings
 from taskforce.infrastructure.llm.litellm_model import LiteLLMModel
 from taskforce.infrastructure.llm.model_selection import known_secrets
@@ -277,14 +275,9 @@ async def work(settings: Settings, tracer: Tracer = NO_TRACING) -> None:
         stack.push_async_callback(model.aclose)
         preparing = asyncio.create_task(model.prepare())
         stack.callback(preparing.cancel)
-        counted = process_metrics(settings, profile, "worker")
-        statistics = StatisticsLog(utc_now)
-        observer = Observers(statistics, *([counted.product] if counted else ()))
-        database = open_database(settings, profile, observer=observer, tracer=tracer)
-        stack.push_async_callback(database.close)
-        await database.check()
+        observed = await stack.enter_async_context(observed_database(settings, profile, "worker", tracer))
+        database, observer, counted = observed.database, observed.observer, observed.metrics
         live = await stack.enter_async_context(Publisher(settings.app_url))
-        await stack.enter_async_context(storing(statistics, database))
         runtime = None if counted is None else await stack.enter_async_context(recording_sdk(counted.sdk.add))
         client = await connect(TemporalAddress(**settings.temporal_connection), runtime, tracer=tracer)
         workflow_client = WorkflowClient(client, settings.temporal_task_queue, tracer=tracer)

@@ -17,7 +17,6 @@ from taskforce.application.approvals.definition_facts import Selectable
 from taskforce.application.approvals.payload_schemas import schema_problems
 from taskforce.application.approvals.submissions import DecisionPorts
 from taskforce.application.catalog.agents import CatalogTags
-from taskforce.application.reporting.service_statistics import StatisticsLog, storing
 from taskforce.application.runs.control import ControlPorts
 from taskforce.application.runs.start import RunPorts
 from taskforce.application.webhooks.dispatch import starting
@@ -36,11 +35,18 @@ from taskforce.core.interfaces.tools import ToolSpec
 from taskforce.core.interfaces.tracing import NO_TRACING, Tracer
 from taskforce.infrastructure.auth.issuers import Issuers
 from taskforce.infrastructure.auth.jwt_provider import JWTConfig
-from taskforce.infrastructure.composition import Foundation, UseCases, open_database, proof_key, use_cases, webhook_urls
+from taskforce.infrastructure.composition import (
+    Foundation,
+    UseCases,
+    observed_database,
+    proof_key,
+    use_cases,
+    webhook_urls,
+)
 from taskforce.infrastructure.config.access import access_rules, default_rate, deployment_profile
 from taskforce.infrastructure.config.approvals import definition_rules
 from taskforce.infrastructure.config.auth import authentication_in, issuers_of
-from taskforce.infrastructure.config.metrics import objectives, process_metrics
+from taskforce.infrastructure.config.metrics import objectives
 from taskforce.infrastructure.config.profiles import Profile
 from taskforce.infrastructure.config.settings import Settings
 from taskforce.infrastructure.llm.price_map import BundledPrices
@@ -202,15 +208,10 @@ async def compose(settings: Settings, tracer: Tracer = NO_TRACING) -> AsyncItera
     vouching = proof_key(settings)
     rules, definitions = access_rules(settings, profile), definition_rules(profile, schema_problems)
     async with AsyncExitStack() as stack:
-        counted = process_metrics(settings, profile, "gateway")
-        statistics = StatisticsLog(utc_now)
-        observer = Observers(statistics, *([counted.product] if counted else ()))
-        database = open_database(settings, profile, observer=observer, tracer=tracer)
-        stack.push_async_callback(database.close)
-        await database.check()
+        observed = await stack.enter_async_context(observed_database(settings, profile, "gateway", tracer))
+        database, observer, counted = observed.database, observed.observer, observed.metrics
         await check_delivery(settings.listen_url, settings.app_url)
         where = TemporalAddress(**settings.temporal_connection)
-        await stack.enter_async_context(storing(statistics, database))
         runtime = None if counted is None else await stack.enter_async_context(recording_sdk(counted.sdk.add))
         client = await connect(where, runtime, tracer=tracer)
         workflow_client = WorkflowClient(client, where.task_queue, vouching, tracer=tracer)

@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from cli.groups import command_group
-from cli.options import AsJson, Token, Url
+from cli.options import AsCsv, AsJson, Token, Url, check_one_form
+from taskforce.core.domain.csv_cells import cell
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cli.documents import Document
 
 _PATH: Final = "/admin/budgets"
 _PAGE: Final = 100
 _CELLS: Final = 24
+_OF_BUDGET: Final = ("budget_id", "name", "scope", "scope_id", "unit", "currency", "period", "on_exceed")
+_OF_LEDGER: Final = ("subject", "period_start", "limit", "raised_by", "spent", "reserved", "left", "soft_passed")
+_FREE_TEXTS: Final = frozenset({"name", "scope_id", "subject"})
 
 
 class Scope(StrEnum):
@@ -53,14 +59,15 @@ def list_budgets(
     *,
     mine: Annotated[bool, typer.Option("--mine", help="Those that your own runs draw on.")] = False,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Lists budgets with a bar of what is spent, reserved and left."""
+    """Lists budgets with a bar of what is spent, reserved and left; as CSV a ledger a line."""
     # The program imports this module, so what it wraps its commands in can only be had when a command runs.
     from cli.reporting import reported
 
-    reported(_list)(mine=mine, as_json=as_json, url=url, token=token)
+    reported(_list)(mine=mine, as_json=as_json, as_csv=as_csv, url=url, token=token)
 
 
 @app.command("set")
@@ -115,10 +122,11 @@ def delete(budget_id: BudgetId, *, as_json: AsJson = False, url: Url = None, tok
     reported(_delete)(budget_id, as_json=as_json, url=url, token=token)
 
 
-def _list(*, mine: bool, as_json: bool, url: str | None, token: str | None) -> None:
+def _list(*, mine: bool, as_json: bool, as_csv: bool, url: str | None, token: str | None) -> None:
     from cli.gateway import open_gateway
-    from cli.terminal import write_json
+    from cli.terminal import write_csv, write_json
 
+    check_one_form(as_json=as_json, as_csv=as_csv)
     gateway = open_gateway(url, token)
     if mine:
         found = gateway.get("/me/budgets").items("items")
@@ -133,6 +141,9 @@ def _list(*, mine: bool, as_json: bool, url: str | None, token: str | None) -> N
     if as_json:
         write_json({"items": [one.raw for one in found], "next_cursor": None})
         return
+    if as_csv:
+        write_csv([*_OF_BUDGET, *_OF_LEDGER], (row for one in found for row in _rows(one, mine=mine)))
+        return
     if not found:
         typer.echo("No budget: nothing but the limits of runs bounds what is used.")
     for one in found:
@@ -140,6 +151,19 @@ def _list(*, mine: bool, as_json: bool, url: str | None, token: str | None) -> N
             _print_ledger(one)
         else:
             _print(one)
+
+
+def _rows(one: "Document", *, mine: bool) -> "Iterator[list[object]]":
+    """Yields a row for each ledger; one of a budget that nobody has used yet is without a ledger, but for its limit."""
+    ledgers = [one.raw] if mine else [{**one.raw, **ledger.raw} for ledger in one.items("ledgers")]
+    for values in ledgers or [one.raw]:
+        yield [_cell(name, values.get(name)) for name in (*_OF_BUDGET, *_OF_LEDGER)]
+
+
+def _cell(name: str, value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return cell(value) if name in _FREE_TEXTS and isinstance(value, str) else value
 
 
 def _set(

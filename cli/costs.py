@@ -9,7 +9,7 @@ import typer
 
 from cli.exits import Exit, Trouble
 from cli.groups import command_group
-from cli.options import AsJson, Token, Url
+from cli.options import AsCsv, AsJson, Token, Url
 
 if TYPE_CHECKING:
     from cli.documents import Document
@@ -33,7 +33,6 @@ End = Annotated[
     str | None, typer.Option("--to", help="Until when, that day within; now by default.", show_default=False)
 ]
 Zone = Annotated[str | None, typer.Option("--time-zone", help="Of days; the tenant's by default.", show_default=False)]
-AsCsv = Annotated[bool, typer.Option("--csv", help="CSV on stdout and nothing else there.")]
 Focus = Annotated[
     Path | None,
     typer.Option(
@@ -153,7 +152,7 @@ def _preview(
 ) -> None:
     from cli.usage import period
 
-    query = {**asked, **period(asked["start"], asked["end"], datetime.now(UTC))}
+    query = {**asked, **period(asked["start"], asked["end"], datetime.now(UTC), asked["time_zone"])}
     _read(None, query, as_json=as_json, as_csv=as_csv, focus=focus, url=url, token=token)
 
 
@@ -192,7 +191,7 @@ def _read(
 def _report(asked: dict[str, str | None], *, as_json: bool, url: str | None, token: str | None) -> None:
     from cli.usage import period
 
-    bounds = period(asked["start"], asked["end"], datetime.now(UTC))
+    bounds = period(asked["start"], asked["end"], datetime.now(UTC), asked["time_zone"])
     if bounds["end"] is None:
         raise Trouble(Exit.USAGE, "end_missing", "A report has an end: add --to, or name a month, as --from 2026-11.")
     names = [name.strip() for name in (asked["group_by"] or "").split(",") if name.strip()]

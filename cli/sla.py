@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from cli.exits import Exit, Trouble
-from cli.options import AsJson, Token, Url
+from cli.options import AsCsv, AsJson, Token, Url, check_one_form
+from taskforce.core.domain.csv_cells import cell
 
 if TYPE_CHECKING:
     from cli.documents import Document
@@ -26,17 +26,16 @@ def sla(
     until: Annotated[str | None, typer.Option("--until", help="Until when; now, if left out.")] = None,
     kind: Annotated[str | None, typer.Option("--kind", help="endpoint, agent or model alone.")] = None,
     tenant: Annotated[str | None, typer.Option("--tenant", help="Another tenant, for the platform's operator.")] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout and nothing else there.")] = False,
+    as_csv: AsCsv = False,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
     """Shows service levels: requests, errors, durations, and how fast objectives are used up."""
     from cli.gateway import open_gateway
-    from cli.terminal import write_json
+    from cli.terminal import write_csv, write_json
 
-    if as_csv and as_json:
-        raise Trouble(Exit.USAGE, "format_ambiguous", "Choose --json or --csv.")
+    check_one_form(as_json=as_json, as_csv=as_csv)
     gateway = open_gateway(url, token)
     asked = {"window": window, "since": since, "until": until, "kind": kind, "tenant_id": tenant}
     pages = [gateway.get("/admin/sla", limit=_PAGE, **asked)]
@@ -46,27 +45,16 @@ def sla(
     if as_json:
         write_json({**pages[0].raw, "items": [one.raw for one in items], "next_cursor": None})
     elif as_csv:
-        _write_csv(items)
+        burnt = [f"burn_{name}_{window}" for window in _WINDOWS for name in _BURNT]
+        write_csv([*_COLUMNS, *burnt], map(_row, items))
     else:
         _print(pages[0], items)
 
 
-def _write_csv(items: "list[Document]") -> None:
-    import csv
-    import io
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *(f"burn_{kind}_{window}" for window in _WINDOWS for kind in _BURNT)])
-    for one in items:
-        rates = [one.child("burn").child(window).real(kind) for window in _WINDOWS for kind in _BURNT]
-        writer.writerow([*(_cell(one.raw.get(name)) for name in _COLUMNS), *rates])
-    typer.echo(text.getvalue(), nl=False)
-
-
-def _cell(value: object) -> object:
-    # A spreadsheet would take a text that begins so for a formula.
-    return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
+def _row(one: "Document") -> "list[object]":
+    values = [one.raw.get(name) for name in _COLUMNS]
+    cells = [cell(value) if isinstance(value, str) else value for value in values]
+    return [*cells, *(one.child("burn").child(window).real(kind) for window in _WINDOWS for kind in _BURNT)]
 
 
 def _print(report: "Document", items: "list[Document]") -> None:

@@ -1,5 +1,6 @@
 """What may reach a person's terminal, and through which console."""
 
+import csv
 import json
 import os
 import re
@@ -91,6 +92,19 @@ def complain(text: str, style: str = "") -> None:
 def write_json(document: Mapping[str, object]) -> None:
     """Writes one JSON document as one line on stdout; all but printable ASCII is escaped, so it needs no cleaning."""
     sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
+
+
+def write_csv(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Writes a table as CSV on stdout.
+
+    Args:
+        columns: The names of the columns.
+        rows: The rows; texts that others have written are cells already.
+    """
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
     sys.stdout.flush()
 
 

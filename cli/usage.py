@@ -9,8 +9,9 @@ import typer
 
 from cli.documents import Document
 from cli.exits import Exit, Trouble
-from cli.options import AsJson, Token, Url
+from cli.options import AsCsv, AsJson, Token, Url, check_one_form
 from cli.terminal import complain, console, write_json
+from taskforce.core.domain.time_zones import parse_time_zone
 
 if TYPE_CHECKING:
     from cli.gateway import Gateway
@@ -44,7 +45,7 @@ def usage(
     ] = None,
     mine: Annotated[bool, typer.Option("--mine", help="Only your own; needs no right.")] = False,
     as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout and nothing else there.")] = False,
+    as_csv: AsCsv = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
@@ -55,9 +56,8 @@ def usage(
     """
     from cli.gateway import open_gateway
 
-    if as_json and as_csv:
-        raise Trouble(Exit.USAGE, "options_conflict", "Ask for JSON or for CSV, not for both.")
-    asked = {**period(start, end, datetime.now(UTC)), "time_zone": zone}
+    check_one_form(as_json=as_json, as_csv=as_csv)
+    asked = {**period(start, end, datetime.now(UTC), zone), "time_zone": zone}
     gateway, form = open_gateway(url, token), _CSV if as_csv else _JSON if as_json else None
     if mine:
         _answer(gateway, _OWN, asked, by=by, form=form)
@@ -85,27 +85,29 @@ def _answer(gateway: "Gateway", path: str, asked: dict[str, str | None], *, by: 
         _show(gateway.get(path, **asked, step="day"), gateway.get(path, **asked, group_by=by) if by else None)
 
 
-def period(start: str | None, end: str | None, now: datetime) -> dict[str, str | None]:
+def period(start: str | None, end: str | None, now: datetime, zone: str | None = None) -> dict[str, str | None]:
     """Returns the parameters of a period.
 
     Args:
         start: The beginning, in one of the forms that people write; None for this month's.
         end: The end; None for now, or for the end of the month that `start` names.
         now: The time, UTC.
+        zone: IANA name of the time zone whose today it is; None for UTC.
 
     Raises:
         Trouble: A form is not known.
+        Invalid: `time_zone_unknown`.
     """
+    today = now.astimezone(parse_time_zone(zone)).date() if zone else now.date()
     if end is None and start and (_MONTH.fullmatch(start) or start in _DAY_NAMES):
         end = start
     return {
-        "start": start and _bound(start, now, last=False),
-        "end": end and _bound(end, now, last=True),
+        "start": start and _bound(start, now, today, last=False),
+        "end": end and _bound(end, now, today, last=True),
     }
 
 
-def _bound(text: str, now: datetime, *, last: bool) -> str:
-    today = now.date()
+def _bound(text: str, now: datetime, today: date, *, last: bool) -> str:
     if text in _DAY_NAMES:
         return str(today - timedelta(days=_DAY_NAMES[text]))
     if found := _AGO.fullmatch(text):

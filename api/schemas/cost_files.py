@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Final
 
-from api.schemas.csv_cells import cell
+from taskforce.core.domain.csv_cells import cell
 from taskforce.core.domain.metering.cost_reports import CostLine, CostReport, CurrencyTotal
 from taskforce.core.domain.metering.money import plain
 from taskforce.core.domain.time_zones import parse_time_zone

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from api.schemas.csv_cells import cell
+from taskforce.core.domain.csv_cells import cell
 from taskforce.core.domain.metering.cost_reports import CostAdjustment, CostLine, CostReport
 from taskforce.core.domain.metering.money import plain
 

@@ -9,8 +9,8 @@ from decimal import Decimal
 
 from pydantic import BaseModel
 
-from api.schemas.csv_cells import cell
 from api.schemas.pages import PageOut
+from taskforce.core.domain.csv_cells import cell
 from taskforce.core.domain.metering.aggregation import COUNTS, Aggregation, UsageGroup, UsageSums
 from taskforce.core.domain.metering.usage_records import UsageRecord
 

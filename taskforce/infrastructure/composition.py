@@ -1,7 +1,8 @@
 """Composition of what every process shares: connections, and the use cases over them."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from taskforce.application.access.policy_documents import StoredPolicies
@@ -14,6 +15,7 @@ from taskforce.application.metering.budget_books import BudgetBooks
 from taskforce.application.metering.budget_ledgers import BudgetLedgers
 from taskforce.application.metering.price_books import PriceBooks
 from taskforce.application.reporting.rollup import UsageRollup
+from taskforce.application.reporting.service_statistics import StatisticsLog, storing
 from taskforce.application.runs.kill_switches import ReleaseLook
 from taskforce.application.runs.lifecycle import RunLifecycle
 from taskforce.application.runs.model_step import ModelStep
@@ -30,19 +32,21 @@ from taskforce.core.domain.identity.principals import AccessRules
 from taskforce.core.domain.identity.resource_roles import DeploymentNames
 from taskforce.core.interfaces.clock import Clock, utc_now
 from taskforce.core.interfaces.llm import ChatModel
-from taskforce.core.interfaces.metrics import FactObserver
+from taskforce.core.interfaces.metrics import FactObserver, Observers
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.prices import PriceCatalog
 from taskforce.core.interfaces.tools import ToolRunner
 from taskforce.core.interfaces.tracing import NO_TRACING, Tracer
 from taskforce.core.interfaces.workflows import TenantHistories, WorkerRuns
 from taskforce.infrastructure.config.audit import content_rules
+from taskforce.infrastructure.config.metrics import Program, process_metrics
 from taskforce.infrastructure.config.profiles import Profile
 from taskforce.infrastructure.config.settings import Settings
 from taskforce.infrastructure.config.webhooks import fixed_webhooks
 from taskforce.infrastructure.keys.derivation import derived_key
 from taskforce.infrastructure.llm.price_map import BundledPrices
 from taskforce.infrastructure.llm.token_estimate import prompt_bound
+from taskforce.infrastructure.metrics.process_metrics import ProcessMetrics
 from taskforce.infrastructure.net.guarded_http import GuardedHttp
 from taskforce.infrastructure.net.webhook_urls import DeploymentUrls
 from taskforce.infrastructure.persistence.column_encryption import ColumnSealer
@@ -93,6 +97,48 @@ def open_database(
         observer=observer,
         tracer=tracer,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedDatabase:
+    """Holds a process's database, and who learns of what is committed in it.
+
+    Attributes:
+        database: Access to PostgreSQL, checked.
+        observer: Counts what happens, for service levels and for the metrics.
+        metrics: The metrics; None where they are switched off.
+    """
+
+    database: Database
+    observer: FactObserver
+    metrics: ProcessMetrics | None
+
+
+@asynccontextmanager
+async def observed_database(
+    settings: Settings, profile: Profile, program: Program, tracer: Tracer = NO_TRACING
+) -> AsyncIterator[ObservedDatabase]:
+    """Opens and checks the database of a process that counts what it commits; at the end the counts are stored.
+
+    Args:
+        settings: The process's settings.
+        profile: The deployment's profile.
+        program: The program, whose processes share metrics.
+        tracer: Traces statements.
+
+    Raises:
+        Unavailable: PostgreSQL does not answer, or the database's role is not safe.
+        Invalid: As `open_database` and `process_metrics`.
+    """
+    metrics, statistics = process_metrics(settings, profile, program), StatisticsLog(utc_now)
+    observer = Observers(statistics, *([metrics.product] if metrics else ()))
+    database = open_database(settings, profile, observer=observer, tracer=tracer)
+    try:
+        await database.check()
+        async with storing(statistics, database):
+            yield ObservedDatabase(database, observer, metrics)
+    finally:
+        await database.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,8 @@ async def test_everybody_sees_their_own_and_nobody_elses(
         ({**DAY, "step": "fortnight"}, "step_unknown"),
         ({"start": "2025-01-01", "end": "2026-11-03", "step": "hour"}, "step_too_fine"),
         ({**DAY, "tag": "project"}, "filter_invalid"),
+        ({**DAY, "kind": "modell"}, "kind_unknown"),
+        ({**DAY, "currency": "usd"}, "currency_unknown"),
         ({**DAY, "limit": "0"}, "request_invalid"),
         ({**DAY, "user": ["x"] * 101}, "request_invalid"),
     ],

@@ -32,9 +32,9 @@ GERUNDS = {
 """Words in -ing that are nouns of the field, each with why."""
 
 
-TERMS = {"service_levels", "service_statistics", "file_state_manager"}
-"""Terms of the field that hold such a word: what is promised to whoever calls, and what it is measured by; and a module
-that the guide imports."""
+TERMS = {"file_state_manager", "service_levels", "service_statistics"}
+"""Terms that hold such a word: a module that the guide imports, and the field's nouns for what is promised to whoever
+calls and what it is measured by."""
 
 
 def drawers(paths: Iterable[str]) -> list[str]:

@@ -1,5 +1,7 @@
 """`taskforce budgets`, against a scripted gateway."""
 
+import csv
+import io
 import json
 from collections.abc import Callable
 
@@ -57,6 +59,27 @@ def test_budgets_are_listed_with_what_is_left(gateway: Serve, taskforce: Cli) ->
     ):
         assert part in shown
     assert json.loads(taskforce("budgets", "list", "--json").out)["items"] == [BUDGET]
+
+
+def test_programs_get_a_ledger_a_line(gateway: Serve, taskforce: Cli) -> None:
+    stub = gateway([])
+    unused = {**BUDGET, "budget_id": "b-2", "name": "=cmd", "ledgers": []}
+    several = {
+        **BUDGET,
+        "scope": "user",
+        "scope_id": "*",
+        "ledgers": [LEDGER, {**LEDGER, "subject": "ada", "left": "-5"}],
+    }
+    stub.documents[PATH] = {"items": [several, unused], "next_cursor": None}
+    first, second, third = csv.DictReader(io.StringIO(taskforce("budgets", "list", "--csv").out))
+    assert (first["budget_id"], first["scope"], first["period"], first["spent"]) == ("b-1", "user", "month", "50")
+    assert (second["subject"], second["left"], second["soft_passed"]) == ("ada", "-5", "true")
+    # No spreadsheet takes a name for a formula.
+    assert (third["name"], third["limit"], third["spent"]) == ("'=cmd", "100", "")
+    stub.documents["/me/budgets"] = {"items": [LEDGER]}
+    (own,) = csv.DictReader(io.StringIO(taskforce("budgets", "list", "--mine", "--csv").out))
+    assert (own["name"], own["scope"], own["left"]) == ("Team", "", "25")
+    assert "options_conflict" in taskforce("budgets", "list", "--csv", "--json").out
 
 
 def test_a_bar_holds_whatever_a_ledger_says(gateway: Serve, taskforce: Cli) -> None:

@@ -58,4 +58,4 @@ def test_programs_get_json_or_csv_whole_and_not_both(gateway: Serve, taskforce: 
     assert agent["burn_latency_3d"] == ""
     both = taskforce("sla", "--csv", "--json")
     assert both.code != 0
-    assert "format_ambiguous" in both.out
+    assert "options_conflict" in both.out

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from cli.exits import Exit, Trouble
 from cli.usage import period
 from cli.usage_view import bar_of
+from taskforce.core.domain.errors import Invalid
 from tests.cli.conftest import Done
 from tests.cli.stub_gateway import Entry, StubGateway, problem
 
@@ -36,6 +37,15 @@ def test_periods_in_the_forms_that_people_write(
 ) -> None:
     found = period(start, end, NOW)
     assert (found["start"], found["end"]) == expected
+
+
+def test_today_is_that_of_the_time_zone_that_is_named() -> None:
+    late = NOW.replace(hour=23)
+    assert period("today", None, late, "Pacific/Auckland") == {"start": "2026-11-16", "end": "2026-11-16"}
+    assert period("7d", None, late, "Pacific/Auckland")["start"] == "2026-11-10"
+    assert period("2026-11", None, late, "Pacific/Auckland")["end"] == "2026-11-30"
+    with pytest.raises(Invalid):
+        period("today", None, late, "Mars/Base")
 
 
 @pytest.mark.parametrize("text", ["soon", "0d", "2026-13", "2026-02-30", "7 d", "99999d", "9999-12"])

@@ -6,7 +6,7 @@ limits, so that a forged signal raises nothing. A budget's ledger is raised for 
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
@@ -21,7 +21,6 @@ from taskforce.core.domain.json_limits import Json
 from taskforce.core.domain.metering.budgets import EACH, MAX_SCOPE_ID, LedgerKey, Owner
 from taskforce.core.domain.metering.money import parse_amount, plain, total
 from taskforce.core.domain.runs.run import HARD_LIMITS, Run
-from taskforce.core.domain.time_zones import parse_time_zone
 from taskforce.core.interfaces.notifications import Live
 from taskforce.core.interfaces.store import Records, Store
 from taskforce.core.interfaces.workflows import RunSignals
@@ -216,8 +215,7 @@ async def _named_ledger(records: Records, payload: Json, now: datetime) -> Json:
     assert tenant is not None
     subject = str(payload.get("subject") or budget.scope_id)
     owner = Owner.named(subject) if run is None else Owner.of_run(run.spec)
-    zone = tenant.settings.time_zone
-    key = budget.key(owner, now, UTC if zone is None else parse_time_zone(zone))
+    key = budget.key(owner, now, tenant.settings.zone)
     if key is None or (run is None and subject == EACH):
         refuse_payload(["subject: name a run under way that draws on the budget, or whose ledger is meant."])
     assert key is not None

@@ -1,13 +1,11 @@
 """Cache of the tenants' budgets, so that a step on which none bears costs no query."""
 
 from collections.abc import Hashable
-from datetime import UTC
 from typing import Final
 
 from taskforce.application.metering.revision_cache import RevisionCache
 from taskforce.core.domain.metering.budget_ledgers import BudgetBook
 from taskforce.core.domain.tenants.tenant import Tenant
-from taskforce.core.domain.time_zones import parse_time_zone
 from taskforce.core.interfaces.store import Records
 
 CACHED_BUDGETS: Final = 20_000
@@ -25,6 +23,5 @@ class BudgetBooks(RevisionCache[BudgetBook]):
         return tenant.metering_revision, tenant.settings.time_zone
 
     async def _read(self, records: Records, tenant: Tenant) -> tuple[BudgetBook, int]:
-        name = tenant.settings.time_zone
-        book = BudgetBook(await records.budgets.all(), UTC if name is None else parse_time_zone(name))
+        book = BudgetBook(await records.budgets.all(), tenant.settings.zone)
         return book, len(book) + 1

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Final
 
 from taskforce.application.identity.principals import Actor
@@ -19,9 +19,7 @@ from taskforce.core.domain.metering.budgets import (
     Owner,
     snapshot,
 )
-from taskforce.core.domain.metering.periods import midnight
 from taskforce.core.domain.tenants.tenant import Tenant
-from taskforce.core.domain.time_zones import parse_time_zone
 from taskforce.core.interfaces.repositories.budgets import BudgetFilter
 from taskforce.core.interfaces.store import Records, Store
 
@@ -89,7 +87,7 @@ async def change_budget(store: Store, actor: Actor, budget_id: str, terms: Budge
         await records.tenant.revise_metering()
         before = await _found(records, known_id)
         after = before.changed(terms, actor.now)
-        used = await records.budgets.most_used({after: _since(after, actor.now, _zone(tenant))}, SHOWN_LEDGERS)
+        used = await records.budgets.most_used({after: _since(after, actor.now, tenant.settings.zone)}, SHOWN_LEDGERS)
         beyond = [one for one in used if one.spent > one.limit]
         if beyond and after.limit < before.limit and not force:
             raise _below_spent(beyond[0])
@@ -121,7 +119,7 @@ async def find_budget(store: Store, actor: Actor, budget_id: str) -> BudgetUse:
     known_id, tenant = parse_id(budget_id, "budget"), actor.principal.tenant
     async with store.reading(tenant.tenant_id) as records:
         budget = await _found(records, known_id)
-        since = {budget: _since(budget, actor.now, _zone(tenant))}
+        since = {budget: _since(budget, actor.now, tenant.settings.zone)}
         return BudgetUse(budget, await records.budgets.most_used(since, SHOWN_LEDGERS))
 
 
@@ -138,7 +136,7 @@ async def list_budgets(
         most: Budgets at most.
     """
     tenant = actor.principal.tenant
-    zone = _zone(tenant)
+    zone = tenant.settings.zone
     async with store.reading(tenant.tenant_id) as records:
         found = await records.budgets.page(which, after, most)
         since = {budget: _since(budget, actor.now, zone) for budget in found}
@@ -197,16 +195,10 @@ async def _audit(records: Records, actor: Actor, action: str, before: Budget | N
     await records.audit.append(actor.event(action, "budget", budget.budget_id, **sides))
 
 
-def _zone(tenant: Tenant) -> tzinfo:
-    name = tenant.settings.time_zone
-    return UTC if name is None else parse_time_zone(name)
-
-
 def _since(budget: Budget, now: datetime, zone: tzinfo) -> datetime:
     if budget.period is BudgetPeriod.RUN:
         return now - _RUNS_SHOWN
-    day = now.astimezone(zone).date()
-    return midnight(day if budget.period is BudgetPeriod.DAY else day.replace(day=1), zone)
+    return budget.period.beginning(now, zone)
 
 
 def _below_spent(ledger: Ledger) -> Conflict:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 
 from taskforce.core.domain.errors import Invalid
 from taskforce.core.domain.metering.aggregation import Aggregation, AggregationQuery, UsageFilter
@@ -35,8 +35,7 @@ class UsageSelection:
         Raises:
             Invalid: `time_zone_unknown`.
         """
-        name = self.zone or settings.time_zone
-        return UTC if name is None else parse_time_zone(name)
+        return parse_time_zone(self.zone) if self.zone else settings.zone
 
     def resolve(self, settings: TenantSettings, now: datetime) -> UsageFilter:
         """Returns the usage that is meant.
@@ -46,8 +45,8 @@ class UsageSelection:
             now: The time, UTC.
 
         Raises:
-            Invalid: `time_zone_unknown`, `time_invalid`, `period_invalid`, `period_unaligned`, `dimension_unknown` or
-                `filter_invalid`.
+            Invalid: `time_zone_unknown`, `time_invalid`, `period_invalid`, `period_unaligned`, `dimension_unknown`,
+                `filter_invalid`, `kind_unknown` or `currency_unknown`.
         """
         return UsageFilter(Period.parse(self.start, self.end, self.time_zone(settings), now), self.values)
 

@@ -15,7 +15,13 @@ from taskforce.application.tenant_threads import in_thread
 from taskforce.core.domain.audit.events import AuditEvent
 from taskforce.core.domain.errors import Conflict
 from taskforce.core.domain.ids import missing, new_id, parse_id
-from taskforce.core.domain.metering.aggregation import BUCKET_DIMENSIONS, AggregationQuery, UsageFilter, UsageGroup
+from taskforce.core.domain.metering.aggregation import (
+    BUCKET_DIMENSIONS,
+    MEASURED_KINDS,
+    AggregationQuery,
+    UsageFilter,
+    UsageGroup,
+)
 from taskforce.core.domain.metering.cost_lines import LINE_DIMENSIONS, cost_facts
 from taskforce.core.domain.metering.cost_reports import (
     CostAdjustment,
@@ -34,11 +40,9 @@ from taskforce.core.interfaces.prices import PriceCatalog
 from taskforce.core.interfaces.repositories.cost_reports import IssuedReport, ReportSummary, StoredReport
 from taskforce.core.interfaces.store import Records, Store
 
-_MEASURED = ("storage", "api")
 # All others are exact, and are written without zeros at their end.
 _ROUNDED = frozenset({"amount", "subtotal", "adjustments", "total"})
 _INSTANT = timedelta(microseconds=1)
-
 
 Render = Callable[[CostReport], str]
 """Writes a report in one of its forms."""
@@ -267,7 +271,7 @@ async def _sums(records: Records, terms: ReportTerms, dimensions: tuple[str, ...
         raise Conflict("usage_erased", text)
     # Of what is measured there are buckets alone, and it has no tags.
     known = tuple(name for name in dimensions if name in BUCKET_DIMENSIONS)
-    measured = AggregationQuery(UsageFilter(period, {"kind": _MEASURED}), known, zone=zone)
+    measured = AggregationQuery(UsageFilter(period, {"kind": MEASURED_KINDS}), known, zone=zone)
     beside = await records.usage_buckets.aggregate(measured)
     return [*found.groups, *(_widened(group, known, dimensions) for group in beside.groups)]
 

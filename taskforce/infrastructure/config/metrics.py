@@ -11,13 +11,12 @@ from taskforce.infrastructure.config.settings import Settings
 from taskforce.infrastructure.metrics.process_metrics import ProcessMetrics
 from taskforce.infrastructure.metrics.series import Limits
 
+Program = Literal["gateway", "worker"]
 WORKER_PORT = 9_464
 """Where a worker shows its metrics in development."""
 
 
-def process_metrics(
-    settings: Settings, profile: Profile, program: Literal["gateway", "worker"]
-) -> ProcessMetrics | None:
+def process_metrics(settings: Settings, profile: Profile, program: Program) -> ProcessMetrics | None:
     """Builds the metrics of a process; None where the profile has them switched off.
 
     Args:

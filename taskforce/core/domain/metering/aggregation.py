@@ -10,8 +10,10 @@ from operator import attrgetter
 from typing import Final, Self
 
 from taskforce.core.domain.errors import Invalid
+from taskforce.core.domain.metering.currencies import parse_currency
 from taskforce.core.domain.metering.money import total
 from taskforce.core.domain.metering.periods import CalendarDays, Period, TimeStep
+from taskforce.core.domain.metering.usage import UsageKind
 
 BUCKET_DIMENSIONS: Final[Mapping[str, str]] = {
     "user": "user_id",
@@ -34,6 +36,10 @@ MOST_DIMENSIONS: Final = 7
 MOST_VALUES: Final = 100
 MOST_GROUPS: Final = 5_000
 """Groups of an aggregation at most, those of every step counted."""
+MEASURED_KINDS: Final = ("storage", "api")
+"""Kinds of usage without records: what the rollup measures and counts."""
+KINDS: Final = (*UsageKind, *MEASURED_KINDS)
+"""Kinds of usage."""
 UNPRICED_KINDS: Final = ("model", "embedding")
 """Kinds of records that have a price; without one they are unpriced."""
 _TAG_KEY: Final = re.compile(r"[a-z0-9_.-]{1,64}")
@@ -111,7 +117,7 @@ class UsageFilter:
         values: The values of dimensions, any of which it has; the empty text stands for none.
 
     Raises:
-        Invalid: `dimension_unknown` or `filter_invalid`.
+        Invalid: `dimension_unknown`, `filter_invalid`, `kind_unknown` or `currency_unknown`.
     """
 
     period: Period
@@ -122,6 +128,12 @@ class UsageFilter:
             check_dimension(name)
             if not 0 < len(values) <= MOST_VALUES:
                 raise Invalid("filter_invalid", f"A filter has 1 to {MOST_VALUES} values.")
+        # These are closed sets: a slip would be answered by sums of nothing.
+        for kind in filter(None, self.values.get("kind", ())):
+            if kind not in KINDS:
+                raise Invalid("kind_unknown", f"Usage has these kinds: {', '.join(KINDS)}.")
+        for currency in filter(None, self.values.get("currency", ())):
+            parse_currency(currency)
 
     @property
     def reads_records(self) -> bool:

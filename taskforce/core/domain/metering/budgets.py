@@ -52,6 +52,16 @@ class BudgetPeriod(StrEnum):
     DAY = "day"
     MONTH = "month"
 
+    def beginning(self, now: datetime, zone: tzinfo) -> datetime:
+        """Returns the beginning of the day or month that a time is in, UTC; a ledger of a run begins with the run.
+
+        Args:
+            now: The time, UTC.
+            zone: The tenant's time zone.
+        """
+        day = now.astimezone(zone).date()
+        return midnight(day.replace(day=1) if self is BudgetPeriod.MONTH else day, zone)
+
 
 class OnExceed(StrEnum):
     """The reaction to a call that would exceed the limit: the run waits for an approved raise, or ends."""
@@ -210,9 +220,7 @@ class Budget:
             return None
         if self.period is BudgetPeriod.RUN:
             return None if owner.run_id is None else LedgerKey(self.budget_id, owner.run_id, owner.since)
-        day = now.astimezone(zone).date()
-        first = day if self.period is BudgetPeriod.DAY else day.replace(day=1)
-        return LedgerKey(self.budget_id, subject, midnight(first, zone))
+        return LedgerKey(self.budget_id, subject, self.period.beginning(now, zone))
 
     def shown(self, amount: Decimal) -> str:
         """Writes an amount of it for people, for example `12.50 USD` or `3 runs`."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from taskforce.core.domain.metering.aggregation import UNPRICED_KINDS, UsageGroup, UsageSums
+from taskforce.core.domain.metering.aggregation import MEASURED_KINDS, UNPRICED_KINDS, UsageGroup, UsageSums
 from taskforce.core.domain.metering.cost_reports import CostFacts, CostLine, WastedTokens
 from taskforce.core.domain.metering.money import apportioned, average, product, total
 from taskforce.core.domain.metering.prices import PriceBook
@@ -23,7 +23,6 @@ _UNITS: Final[Mapping[str, str]] = {
     "api": "calls",
     "storage": "byte-hours",
 }
-_MEASURED: Final = frozenset({"api", "storage"})
 
 
 def cost_facts(
@@ -86,7 +85,7 @@ def _priced(base: CostLine, sums: UsageSums, book: PriceBook, moments: Sequence[
     cost = base.cost or Decimal()
     if base.unit == TOKENS:
         return tuple(_by_part(base, sums, book, moments))
-    quantity = sums.quantity if base.kind in _MEASURED else Decimal(sums.records)
+    quantity = sums.quantity if base.kind in MEASURED_KINDS else Decimal(sums.records)
     return (_at_average(base, quantity, cost),)
 
 

@@ -4,7 +4,7 @@ import difflib
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Final, Self
 
@@ -109,6 +109,11 @@ class TenantSettings:
             "time_zone": self.time_zone,
         }
         return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def zone(self) -> tzinfo:
+        """Returns the time zone of the tenant's reports and budgets."""
+        return UTC if self.time_zone is None else parse_time_zone(self.time_zone)
 
     def allows(self, feature: str) -> bool:
         """Tells whether the tenant has a feature."""

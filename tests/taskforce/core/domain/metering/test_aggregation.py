@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskforce.core.domain.errors import Invalid
-from taskforce.core.domain.metering.aggregation import MOST_GROUPS, AggregationQuery, UsageFilter, UsageSums
+from taskforce.core.domain.metering.aggregation import KINDS, MOST_GROUPS, AggregationQuery, UsageFilter, UsageSums
 from taskforce.core.domain.metering.periods import Period, TimeStep
 
 MONTH = Period(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
@@ -37,6 +37,17 @@ def test_an_unknown_dimension_is_refused(name: str) -> None:
         with pytest.raises(Invalid) as found:
             build()
         assert found.value.code == "dimension_unknown"
+
+
+@pytest.mark.parametrize(("name", "slip"), [("kind", "models"), ("kind", "MODEL"), ("currency", "usd")])
+def test_a_kind_or_currency_that_there_is_none_of_is_refused(name: str, slip: str) -> None:
+    with pytest.raises(Invalid) as found:
+        UsageFilter(MONTH, {name: ("", slip)})
+    assert found.value.code == f"{name}_unknown"
+
+
+def test_every_kind_and_none_can_be_asked_for() -> None:
+    assert UsageFilter(MONTH, {"kind": ("", *KINDS), "currency": ("", "EUR")}).values["kind"][0] == ""
 
 
 def test_each_dimension_counts_once_and_there_are_not_too_many() -> None:

@@ -19,6 +19,11 @@ def test_who_says_nothing_keeps_everything() -> None:
     assert TenantSettings().runs_kept_since(NOW) is None
 
 
+def test_the_time_zone_is_utc_unless_one_is_set() -> None:
+    assert TenantSettings().zone is UTC
+    assert str(TenantSettings.parse({"time_zone": "Asia/Kolkata"}).zone) == "Asia/Kolkata"
+
+
 def test_no_features_said_is_all_of_them_and_an_empty_list_is_none() -> None:
     assert all(TenantSettings().allows(feature) for feature in FEATURES)
     assert not any(TenantSettings.parse({"features": []}).allows(feature) for feature in FEATURES)
