@@ -78,18 +78,23 @@ _RESERVE_SQL: Final = f"""
         WITH asked AS MATERIALIZED (
             SELECT {_KEY}, amount, most FROM ({_ASKED}) every JOIN budgets b USING (budget_id)
             WHERE b.tenant_id = :tenant ORDER BY {_KEY} FOR KEY SHARE OF b
+        ), opened AS MATERIALIZED (
+            SELECT count(l.tenant_id) = count(*) AS every
+            FROM asked LEFT JOIN budget_ledgers l ON {_OF_LEDGER} = (asked.budget_id, asked.subject, asked.period_start)
         ), going AS MATERIALIZED (
             SELECT run_id FROM runs
             WHERE tenant_id = :tenant AND run_id = CAST(:run AS uuid)
                 AND status IN ('queued', 'running', 'waiting', 'paused') AND (SELECT count(*) FROM asked) >= 0
             FOR SHARE
         ), released AS (
-            DELETE FROM budget_reservations r USING going
+            DELETE FROM budget_reservations r USING going, opened
             WHERE r.tenant_id = :tenant AND r.run_id = going.run_id AND r.step = :step AND r.call = :call
+                AND opened.every
             RETURNING r.budget_id, r.subject, r.period_start, r.amount
         ), locked AS MATERIALIZED (
             SELECT l.* FROM budget_ledgers l
             WHERE {_OF_LEDGER} IN (SELECT {_KEY} FROM asked UNION ALL SELECT {_KEY} FROM released)
+                AND (SELECT every FROM opened)
             ORDER BY {_KEY} FOR UPDATE
         ), state AS MATERIALIZED (
             SELECT {_KEY}, l.spent, l.raised_by, l.soft_told_at, asked.amount, asked.most,
@@ -292,7 +297,8 @@ class BudgetRepository(Repository):
         values = {**self._asked(draws), **self._call(call), "number": len(draws), "at": now}
         rows = await self._connection.all(_RESERVE, values)
         if len(rows) < len(draws):
-            # The first call of a period opens its ledgers, which only the next statement sees.
+            # The first call of a period opens its ledgers, which only the next statement sees. Until they are open none
+            # is locked: who waits for another to open one may hold none that the other needs.
             await self._connection.change(_OPEN, self._asked(draws))
             rows = await self._connection.all(_RESERVE, values)
         if len(rows) < len(draws):
