@@ -31,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
         ModelTurn,
         Permit,
         Permits,
+        RecordedUsage,
         RunEnd,
         RunEnded,
         RunInput,
@@ -49,6 +50,8 @@ with workflow.unsafe.imports_passed_through():
     from workflows.runtime.payload_converter import is_readable
 
 # 2026-12: older histories take any message as the answer, also one that was sent before the question.
+USAGE_RECORDED = "usage-recorded"
+"""2026-12: the end of a run records its usage; before, only parts that continued as new did."""
 ANSWERED_BY_ID = "questions-answered-by-id"
 # 2026-12: older histories close a question with the first id that is sent for it, whether it has a row or not.
 ANSWERED_BY_ROW = "questions-answered-by-row"
@@ -349,6 +352,8 @@ class AgentRun:
         await workflow.wait_condition(workflow.all_handlers_finished)
         self._waits.end(end.status)
         status = end.status if self._row_ended else await self._end_row(end)
+        if workflow.patched(USAGE_RECORDED):
+            await self._waits.run_row("record_usage", self._ref(), RecordedUsage)
         self._waits.mark(status, None)
         self._describe()
         return status
