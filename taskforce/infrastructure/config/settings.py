@@ -1,6 +1,5 @@
 """Settings from the environment, read once at the start of a process and never changed afterwards."""
 
-import base64
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypedDict
@@ -9,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from taskforce.core.domain.encryption.keys import KEY_BYTES, decode_key
 from taskforce.core.domain.errors import Invalid
 from taskforce.infrastructure.net.public_addresses import HIGHEST_PORT
 
@@ -19,8 +19,6 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 """The root of the checkout, or of the installed tree."""
 
 SHORTEST_SECRET = 32
-ENCRYPTION_KEY_BYTES = 32
-_STANDARD_ALPHABET = str.maketrans("-_", "+/")
 _POSTGRES_SCHEMES = ("postgres", "postgresql")
 _URL = "postgresql://user:password@host:5432/database"
 _CACHE = "prepared_statement_cache_size"
@@ -133,18 +131,9 @@ def _split(value: object) -> object:
 
 
 def _key(value: SecretStr) -> SecretStr:
-    if len(_decoded(value)) != ENCRYPTION_KEY_BYTES:
-        raise ValueError(f"is {ENCRYPTION_KEY_BYTES} random bytes in base64; make one with: openssl rand -base64 32")
+    if len(decode_key(value.get_secret_value())) != KEY_BYTES:
+        raise ValueError(f"is {KEY_BYTES} random bytes in base64; make one with: openssl rand -base64 32")
     return value
-
-
-def _decoded(value: SecretStr) -> bytes:
-    """Decodes base64 in either alphabet; empty where it is none."""
-    plain = value.get_secret_value().strip().translate(_STANDARD_ALPHABET)
-    try:
-        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except ValueError:
-        return b""
 
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_normalised)]
@@ -360,7 +349,7 @@ class Settings(BaseSettings):
     @property
     def master_key(self) -> bytes | None:
         """Returns the 32 bytes from which column keys are derived; None where nothing can be encrypted."""
-        return None if self.encryption_key is None else _decoded(self.encryption_key)
+        return None if self.encryption_key is None else decode_key(self.encryption_key.get_secret_value())
 
     @property
     def app_url(self) -> str:

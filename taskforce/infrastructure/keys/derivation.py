@@ -3,7 +3,7 @@
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-KEY_BYTES = 32
+from taskforce.core.domain.encryption.keys import KEY_BYTES
 
 
 def derived_key(master: bytes, purpose: str) -> bytes:

@@ -6,19 +6,17 @@ into another row or another tenant's table cannot be decrypted. Another scheme g
 """
 
 import json
-import os
 from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from taskforce.core.domain.errors import Unavailable
+from taskforce.infrastructure.keys.ciphers import RefusedError, open_gcm, seal_gcm
 from taskforce.infrastructure.keys.derivation import derived_key
 
 VARIABLE = "TASKFORCE_ENCRYPTION_KEY"
 PREFIX = b"tfs1"
 
-_NONCE_BYTES = 12
 _PURPOSE = "taskforce/sealed-column/1"
 
 
@@ -52,9 +50,8 @@ class ColumnSealer:
         Raises:
             Unavailable: `encryption_key_missing`.
         """
-        nonce = os.urandom(_NONCE_BYTES)
         # The prefix is bound too, so that no other scheme's value can be passed off as one of this.
-        return PREFIX + nonce + self._ready().encrypt(nonce, plaintext.encode(), PREFIX + place.associated())
+        return PREFIX + seal_gcm(self._ready(), plaintext.encode(), PREFIX + place.associated())
 
     def open(self, sealed: bytes, place: Place) -> str:
         """Decrypts what was encrypted for the place.
@@ -63,13 +60,12 @@ class ColumnSealer:
             Unavailable: `encryption_key_missing`; `encryption_key_wrong`: it was sealed with another key, for another
                 place, or was changed.
         """
-        cipher, begin = self._ready(), len(PREFIX)
-        nonce, ciphertext = sealed[begin : begin + _NONCE_BYTES], sealed[begin + _NONCE_BYTES :]
-        if not sealed.startswith(PREFIX) or len(nonce) < _NONCE_BYTES:
+        cipher = self._ready()
+        if not sealed.startswith(PREFIX):
             raise _wrong()
         try:
-            return cipher.decrypt(nonce, ciphertext, PREFIX + place.associated()).decode()
-        except InvalidTag:
+            return open_gcm(cipher, memoryview(sealed)[len(PREFIX) :], PREFIX + place.associated()).decode()
+        except RefusedError:
             raise _wrong() from None
 
     def _ready(self) -> AESGCM:

@@ -1,6 +1,5 @@
 """Encryption of data at rest with a key for each tenant, for programs that embed the library (guide 5.2)."""
 
-import base64
 import json
 import os
 import threading
@@ -9,15 +8,14 @@ from functools import lru_cache
 from typing import Any, Final, Protocol
 
 from taskforce.core.domain.encryption.envelopes import MAX_VERSION, Algorithm, EnvelopeHeader, key_id
-from taskforce.core.domain.encryption.keys import KEY_BYTES, KeyState, is_weak
+from taskforce.core.domain.encryption.keys import KEY_BYTES, KeyState, decode_key, is_weak
 from taskforce.core.domain.errors import Conflict, Invalid, Unavailable
 from taskforce.core.interfaces.identity import checked_tenant_id
 from taskforce.infrastructure.keys.ciphers import RefusedError, TenantCipher
 from taskforce.infrastructure.keys.derivation import derived_key
+from taskforce.infrastructure.persistence.column_encryption import VARIABLE
 
-VARIABLE: Final = "TASKFORCE_ENCRYPTION_KEY"
 _CACHED_KEYS: Final = 10_000
-_STANDARD_ALPHABET: Final = str.maketrans("-_", "+/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,11 +309,7 @@ def _from_environment(variable: str) -> bytes:
     if not written:
         text = f"{variable} is not set. Set it to 32 random bytes in base64 (openssl rand -base64 32)."
         raise Unavailable("encryption_key_missing", text)
-    plain = written.translate(_STANDARD_ALPHABET)
-    try:
-        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except ValueError:
-        return b""
+    return decode_key(written)
 
 
 def _bound(header: bytes, associated: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """A tenant's keys: their versions, what each may still be used for, and how often one may encrypt."""
 
+import base64
 from enum import StrEnum
 from itertools import pairwise
 from typing import Final
@@ -13,6 +14,7 @@ probability of 2^-41.
 KEY_BYTES: Final = 32
 FEWEST_DISTINCT: Final = 16
 """Distinct bytes that a random key has at least: 32 random bytes have fewer less than once in 10^15."""
+_STANDARD_ALPHABET: Final = str.maketrans("-_", "+/")
 _TEXT: Final = frozenset(range(0x20, 0x7F))
 
 
@@ -28,6 +30,19 @@ class KeyState(StrEnum):
     ACTIVE = "active"
     DECRYPT_ONLY = "decrypt_only"
     DESTROYED = "destroyed"
+
+
+def decode_key(text: str) -> bytes:
+    """Decodes a key that is written in base64, of either alphabet, with or without its padding; empty where it is none.
+
+    Args:
+        text: The text.
+    """
+    plain = text.strip().translate(_STANDARD_ALPHABET)
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except ValueError:
+        return b""
 
 
 def is_weak(key: bytes) -> bool:

@@ -3,10 +3,11 @@
 import pytest
 
 from taskforce.core.domain.approvals.update_proofs import ProofKey
+from taskforce.core.domain.encryption.keys import KEY_BYTES
 from taskforce.core.domain.errors import Invalid, Unavailable
 from taskforce.infrastructure.composition import proof_key
 from taskforce.infrastructure.config.settings import Settings
-from taskforce.infrastructure.keys.derivation import KEY_BYTES, derived_key
+from taskforce.infrastructure.keys.derivation import derived_key
 from tests.fixtures.missions import now
 from tests.fixtures.stack import ENCRYPTION_KEY, PROOF_KEY
 
