@@ -63,12 +63,10 @@ def _list(*, filters: dict[str, str | None], limit: int, as_json: bool, url: str
 
 
 def _show(*, agent: str, as_json: bool, url: str | None, token: str | None) -> None:
-    from urllib.parse import quote
-
-    from cli.gateway import open_gateway
+    from cli.gateway import item_path, open_gateway
     from cli.render import print_agent
 
-    found = open_gateway(url, token).get(f"/admin/agents/{quote(agent, safe='')}")
+    found = open_gateway(url, token).get(item_path("/admin/agents", agent))
     if as_json:
         write_json(found.raw)
     else:

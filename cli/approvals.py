@@ -158,14 +158,14 @@ def _print_whole(gateway: "Gateway", request: "Document", *, to_errors: bool = F
 
 def _changes(gateway: "Gateway", request: "Document") -> "Document | None":
     """Reads what a publication changes; None for who may not read the agent, or where it is no publication."""
-    from urllib.parse import quote
+    from cli.gateway import item_path
 
     payload = request.child("payload")
     agent, version = payload.text("agent_id"), payload.text("version_id")
     if request.text("request_type") != "agent_publish" or not (agent and version):
         return None
     try:
-        return gateway.get(f"/admin/agents/{quote(agent, safe='')}/diff", to=version)
+        return gateway.get(f"{item_path('/admin/agents', agent)}/diff", to=version)
     except Trouble as trouble:
         if trouble.exit_code not in {Exit.REFUSED, Exit.NOT_FOUND}:
             raise

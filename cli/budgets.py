@@ -176,9 +176,7 @@ def _set(
     url: str | None,
     token: str | None,
 ) -> None:
-    from urllib.parse import quote
-
-    from cli.gateway import open_gateway
+    from cli.gateway import item_path, open_gateway
     from cli.terminal import write_json
 
     whole, gateway = {**body, **_limit(limit)}, open_gateway(url, token)
@@ -186,7 +184,7 @@ def _set(
         made = gateway.post(_PATH, whole)
     else:
         asked = "?force=true" if force else ""
-        made = gateway.put(f"{_PATH}/{quote(budget, safe='')}{asked}", whole)
+        made = gateway.put(f"{item_path(_PATH, budget)}{asked}", whole)
     if as_json:
         write_json(made.raw)
     else:
@@ -194,13 +192,10 @@ def _set(
 
 
 def _show(budget_id: str, *, as_json: bool, url: str | None, token: str | None) -> None:
-    from urllib.parse import quote
-
-    from cli.gateway import open_gateway
+    from cli.gateway import item_path, open_gateway
     from cli.terminal import write_json
 
-    # The slash is quoted too, for the id is one segment of the path.
-    found = open_gateway(url, token).get(f"{_PATH}/{quote(budget_id, safe='')}")
+    found = open_gateway(url, token).get(item_path(_PATH, budget_id))
     if as_json:
         write_json(found.raw)
     else:
@@ -208,12 +203,10 @@ def _show(budget_id: str, *, as_json: bool, url: str | None, token: str | None) 
 
 
 def _delete(budget_id: str, *, as_json: bool, url: str | None, token: str | None) -> None:
-    from urllib.parse import quote
-
-    from cli.gateway import open_gateway
+    from cli.gateway import item_path, open_gateway
     from cli.terminal import write_json
 
-    open_gateway(url, token).delete(f"{_PATH}/{quote(budget_id, safe='')}")
+    open_gateway(url, token).delete(item_path(_PATH, budget_id))
     if as_json:
         write_json({"removed": True})
     else:

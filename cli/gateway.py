@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from cli.documents import Document
 from cli.exits import Exit, Trouble, exit_of_status
@@ -37,6 +37,16 @@ _HINTS: Final = {
     503: "`taskforce doctor` says what is missing here.",
     504: "Try again; `taskforce doctor` says what is missing here.",
 }
+
+
+def item_path(folder: str, name: str) -> str:
+    """Returns the path of one item of a list; a slash in its name is quoted too, for the name is one segment.
+
+    Args:
+        folder: The path of the list.
+        name: The item's id or name.
+    """
+    return f"{folder}/{quote(name, safe='')}"
 
 
 class Gateway:

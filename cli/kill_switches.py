@@ -133,15 +133,13 @@ def _release(scope: Scope, name: str | None, *, yes: bool, as_json: bool, url: s
 
 
 def _path(scope: Scope, name: str | None) -> str:
-    from urllib.parse import quote
+    from cli.gateway import item_path
 
     if scope is Scope.AGENT and name is None:
         raise Trouble(Exit.USAGE, "agent_missing", "Say which agent: its id or its slug.")
     if scope is Scope.INSTALLATION and name is not None:
         raise Trouble(Exit.USAGE, "name_not_taken", "The installation has no name.")
-    # The slash is quoted too, for the name is one segment of the path.
-    where = str(scope) if name is None else f"{scope}s/{quote(name, safe='')}"
-    return f"/admin/kill-switches/{where}"
+    return f"/admin/kill-switches/{scope}" if name is None else item_path(f"/admin/kill-switches/{scope}s", name)
 
 
 def _confirm(consequence: str) -> None:

@@ -211,13 +211,10 @@ def _set(
 
 
 def _remove(price_id: str, *, as_json: bool, url: str | None, token: str | None) -> None:
-    from urllib.parse import quote
-
-    from cli.gateway import open_gateway
+    from cli.gateway import item_path, open_gateway
     from cli.terminal import write_json
 
-    # The slash is quoted too, for the id is one segment of the path.
-    open_gateway(url, token).delete(f"{_PATH}/{quote(price_id, safe='')}")
+    open_gateway(url, token).delete(item_path(_PATH, price_id))
     if as_json:
         write_json({"removed": True})
     else:

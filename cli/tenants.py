@@ -152,6 +152,6 @@ def _counted(numbers: "Document") -> str:
 
 
 def _path(tenant: str) -> str:
-    from urllib.parse import quote
+    from cli.gateway import item_path
 
-    return f"/admin/tenants/{quote(tenant, safe='')}"
+    return item_path("/admin/tenants", tenant)

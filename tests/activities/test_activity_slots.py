@@ -83,6 +83,7 @@ async def test_a_slot_that_was_never_used_is_given_to_the_next() -> None:
     async with waiting(slots) as (task,):
         slots.release_slot(given_back(permit))
         await asyncio.wait_for(task, ENOUGH)
+        assert slots.try_reserve_slot(ASKED) is None
 
 
 async def test_whoever_stops_waiting_keeps_nobody_else_waiting() -> None:
@@ -95,6 +96,7 @@ async def test_whoever_stops_waiting_keeps_nobody_else_waiting() -> None:
         # In the very turn in which it is handed the slot.
         second.cancel()
         await asyncio.wait_for(third, ENOUGH)
+        assert slots.try_reserve_slot(ASKED) is None
 
 
 async def test_threads_may_give_slots_back() -> None:
@@ -103,6 +105,7 @@ async def test_threads_may_give_slots_back() -> None:
         (permit,) = await taken(slots, 1)
         threading.Thread(target=slots.release_slot, args=[given_back(permit)]).start()
     await taken(slots, 1)
+    assert slots.try_reserve_slot(ASKED) is None
 
 
 @pytest.mark.parametrize("is_local", [False, True])
