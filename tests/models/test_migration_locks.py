@@ -215,7 +215,8 @@ SELECT current_setting('app.tenant_id'), gen_random_uuid(), 0, 0, 'agent_publish
        '{}', status, now(), '', 'h', false, '{}', '{}', 0
 FROM unnest(ARRAY['pending', 'approved']) status
 """
-HOLDS = "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))"
+# Not by pg_stat_activity: within a transaction it stays as it was at the first look.
+HOLDS = "SELECT count(*) FROM pg_locks WHERE NOT granted AND $1 = ANY (pg_blocking_pids(pid))"
 READERS = "SELECT reader, status FROM approval_readers ORDER BY status"
 
 
