@@ -349,6 +349,7 @@ class AgentRun:
         await workflow.wait_condition(workflow.all_handlers_finished)
         self._waits.end(end.status)
         status = end.status if self._row_ended else await self._end_row(end)
+        await self._waits.record_usage()
         self._waits.mark(status, None)
         self._describe()
         return status

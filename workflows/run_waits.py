@@ -16,7 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel
 
     from models.messages.frame import RunRef
-    from models.messages.runs import RetryNote, RunNote
+    from models.messages.runs import RecordedUsage, RetryNote, RunNote
     from taskforce.core.domain.runs.model_retry import MESSAGE_SHOWN, pause_before
     from taskforce.core.domain.runs.questions import OpenQuestions
 
@@ -30,6 +30,8 @@ DATABASE = "the database"
 OUTAGE_SHOWN = "outage-shown"
 """2026-12: a step that the database does not answer waits for it, and the status says so; before, the server repeated a
 tool until the run's time was over, and a model call failed the run when the model's patience was."""
+USAGE_RECORDED = "usage-recorded"
+"""2026-12: the end of a run records its usage; before, only parts that continued as new did."""
 LONGEST_PAUSE = 60
 """Seconds at most between attempts of a step to which the database answers now and then."""
 LONGEST_TURN_PAUSE = 600
@@ -127,6 +129,16 @@ class RunWaits:
             result: Type of the result; None for none.
         """
         return await run_local(activity, message, result, waits=self.show_outage)
+
+    async def record_usage(self) -> None:
+        """Records what the run has used, where operators see it in the history; its row has ended already."""
+        if not workflow.patched(USAGE_RECORDED):
+            return
+        try:
+            await self.run_row("record_usage", self._ref, RecordedUsage)
+        except FailureError as error:
+            # The execution ends as the row says, which holds the totals.
+            workflow.logger.warning("usage.not_recorded", extra={"code": last_failure(error)[0]})
 
     def show_outage(self, away: bool) -> None:
         """Shows that an activity waits for the database, where no row or search attribute can tell it."""

@@ -6,7 +6,7 @@ from temporalio import activity
 
 from models.messages.budgets import BudgetWait
 from models.messages.frame import RunRef
-from models.messages.runs import RunEnd, RunEnded, RunNote, RunPlan, UnheardMessages
+from models.messages.runs import RecordedUsage, RunEnd, RunEnded, RunNote, RunPlan, UnheardMessages
 from taskforce.application.metering.budget_ledgers import BudgetLedgers
 from taskforce.application.runs.kill_switches import ReleaseLook
 from taskforce.application.runs.lifecycle import RunLifecycle, Waits
@@ -63,9 +63,21 @@ class RunActivities:
         await self._budgets.look(wait.tenant_id, wait.run_id, full.budget_id, Decimal(full.needed), held=full.held)
 
     @activity.defn(name="record_usage")
-    async def record_usage(self, ref: RunRef) -> None:
-        """Adds up the usage records into the run's row before it continues as new."""
-        await self._lifecycle.total(ref.tenant_id, ref.run_id)
+    async def record_usage(self, ref: RunRef) -> RecordedUsage | None:
+        """Adds up the usage records into the run's row, at the end of the run and of each part of it.
+
+        So operators see in the history what was used; and what a call has used that was given up late is counted.
+        """
+        used = await self._lifecycle.total(ref.tenant_id, ref.run_id)
+        if used is None:
+            return None
+        return RecordedUsage(
+            steps=used.steps,
+            tool_calls=used.tool_calls,
+            input_tokens=used.input_tokens,
+            output_tokens=used.output_tokens,
+            wasted_tokens=used.wasted_tokens,
+        )
 
     @activity.defn(name="finish_run")
     async def finish_run(self, end: RunEnd) -> RunEnded | None:

@@ -265,6 +265,24 @@ class RunEnded(Message):
     status: str
 
 
+class RecordedUsage(Message):
+    """The result of `record_usage`: what a run has used, as its row says from then on.
+
+    Attributes:
+        steps: Steps of the run.
+        tool_calls: Calls of tools.
+        input_tokens: Tokens of prompts, those of failed attempts not among them.
+        output_tokens: Tokens of replies, likewise.
+        wasted_tokens: Tokens of failed attempts.
+    """
+
+    steps: int
+    tool_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    wasted_tokens: int = 0
+
+
 class RunProgress(Message):
     """The result of the query `progress`."""
 

@@ -23,6 +23,12 @@ async def completed(stage: Stage) -> str:
     return (await stage.missions.finish("What is six times seven?")).spec.run_id
 
 
+@scene(run="usage_recorded")
+async def usage_recorded(stage: Stage) -> str:
+    stage.llm.script([echoes("a"), text("Done.")])
+    return (await stage.missions.finish()).spec.run_id
+
+
 @scene(run="tools_in_parallel")
 async def tools_in_parallel(stage: Stage) -> str:
     plan = {"items": [{"text": "count", "status": "done"}]}

@@ -33,6 +33,28 @@ async def test_an_answer_without_tools_completes_the_run(missions: Missions, scr
     assert (run.totals.steps, run.totals.input_tokens, run.totals.output_tokens) == (1, 20, 5)
 
 
+@pytest.mark.parametrize(
+    ("limits", "status"), [(Limits(), RunStatus.COMPLETED), (Limits(max_steps=1), RunStatus.INCOMPLETE)]
+)
+async def test_the_history_of_a_run_ends_with_what_it_has_used(
+    missions: Missions, scripted: ScriptedLLM, temporal: Client, limits: Limits, status: RunStatus
+) -> None:
+    scripted.script([tool_calls([("echo", {"text": "x"})]), text("Done.")])
+    run = await missions.finish(limits=limits)
+    assert run.status is status
+    handle = temporal.get_workflow_handle(workflow_id(missions.tenant_id, run.spec.run_id))
+    await handle.result()
+    markers = [event.marker_recorded_event_attributes for event in (await handle.fetch_history()).events]
+    (used,) = [
+        json.loads(marker.details["result"].payloads[0].data)
+        for marker in markers
+        if b"record_usage" in marker.SerializeToString() and marker.marker_name == "core_local_activity"
+    ]
+    totals = run.totals
+    assert (used["steps"], used["tool_calls"]) == (totals.steps, totals.tool_calls)
+    assert (used["input_tokens"], used["output_tokens"]) == (totals.input_tokens, totals.output_tokens)
+
+
 async def test_several_tools_run_in_one_step_and_the_model_sees_each_result(
     missions: Missions, scripted: ScriptedLLM
 ) -> None:

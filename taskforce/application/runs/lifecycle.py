@@ -120,10 +120,10 @@ class RunLifecycle:
                 await records.events.append(run_id, kind, data, now)
         self._live.changed(tenant_id, run_id)
 
-    async def total(self, tenant_id: str, run_id: str) -> None:
-        """Updates the totals of a run's steps, tokens and cost."""
+    async def total(self, tenant_id: str, run_id: str) -> Totals | None:
+        """Updates the totals of a run's steps and tokens, and returns them; None where the run is gone."""
         async with self._store.tenant(tenant_id) as records:
-            await records.runs.total(run_id)
+            return await records.runs.total(run_id)
 
     async def end(self, tenant_id: str, run_id: str, ending: Ending) -> RunStatus | None:
         """Ends a run: totals, answer, milestone and audit event in one transaction.

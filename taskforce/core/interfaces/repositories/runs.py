@@ -86,8 +86,8 @@ class Runs(Protocol):
         """Updates status and wait of an open run; False when nothing changed."""
         ...
 
-    async def total(self, run_id: str) -> None:
-        """Adds up the usage records into the run's totals."""
+    async def total(self, run_id: str) -> Totals | None:
+        """Adds up the usage records into the run's totals, and returns these; None where the run is gone."""
         ...
 
     async def close(self, run_id: str, ending: Ending, answer: str | None, now: datetime) -> Totals | None:

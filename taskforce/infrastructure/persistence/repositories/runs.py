@@ -261,9 +261,10 @@ class RunRepository(Repository):
         tries = None if retry is None else storable_json(_RETRY.dump(retry))
         return await self._update(_SET_STATUS, run_id, status=status.value, **waits, retry=tries)
 
-    async def total(self, run_id: str) -> None:
-        """Adds up the usage records into the run's row; repeating it gives the same."""
-        await self._connection.change(_TOTAL, self._of(run_id=run_id))
+    async def total(self, run_id: str) -> Totals | None:
+        """Adds up the usage records into the run's row; repeating it gives the same. None where the run is gone."""
+        row = await self._connection.first(_TOTAL, self._of(run_id=run_id))
+        return None if row is None else _totals(row)
 
     async def close(self, run_id: str, ending: Ending, answer: str | None, now: datetime) -> Totals | None:
         """Closes an open run and adds up its usage records."""
